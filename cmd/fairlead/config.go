@@ -1,0 +1,45 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead-dev/fairlead/internal/daemon"
+)
+
+func newConfigCommand(term *terminal) *cobra.Command {
+	settings := daemon.NewSettings()
+	var output string
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print the settings in force and where each comes from",
+		Long: "Every setting is a flag of `fairlead serve`, an environment variable FAIRLEAD_<NAME> and a key of the\n" +
+			"configuration file; the first of these that is given wins.",
+		Args: exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := settings.Resolve(cmd.Flags()); err != nil {
+				return usageError{err}
+			}
+			switch output {
+			case "":
+				w := tabwriter.NewWriter(term.out, 0, 8, 2, ' ', 0)
+				fmt.Fprintln(w, "SETTING\tVALUE\tFROM")
+				for _, s := range settings.InForce(cmd.Flags()) {
+					fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, s.Value, s.From)
+				}
+				return w.Flush()
+			case "json":
+				enc := json.NewEncoder(term.out)
+				enc.SetIndent("", "  ")
+				return enc.Encode(settings.InForce(cmd.Flags()))
+			}
+			return withTry(usagef("output format %q is not known", output), "-o json")
+		},
+	}
+	settings.AddFlags(cmd.Flags())
+	cmd.Flags().StringVarP(&output, "output", "o", "", "output format: json")
+	return cmd
+}

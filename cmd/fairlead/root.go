@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// Groups of commands, in the order `fairlead help` shows them.
+const (
+	groupRun    = "run"
+	groupObject = "object"
+	groupHost   = "host"
+)
+
+func newRootCommand(term *terminal) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "fairlead",
+		Short: "Just run my code: Knative services on one machine",
+		Long: "Fairlead runs your code the cloud native way on one machine. It serves the Knative Serving and Eventing\n" +
+			"APIs without Kubernetes; kubectl and kn work with it as they are.",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		Args:              cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			err := usagef("unknown command %q", args[0])
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				return withTry(err, "fairlead %s", near[0])
+			}
+			return withTry(err, "fairlead help")
+		},
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.SetIn(term.in)
+	root.SetOut(term.out)
+	root.SetErr(term.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return withTry(usageError{err}, "%s --help", cmd.CommandPath())
+	})
+	root.AddGroup(
+		&cobra.Group{ID: groupRun, Title: "Run code:"},
+		&cobra.Group{ID: groupObject, Title: "Objects of the API:"},
+		&cobra.Group{ID: groupHost, Title: "This machine:"},
+	)
+	addCommands(root, term)
+	return root
+}
+
+// addCommands lists every command once.
+func addCommands(root *cobra.Command, term *terminal) {
+	for group, commands := range map[string][]*cobra.Command{
+		groupRun:    {},
+		groupObject: {},
+		groupHost: {
+			newServeCommand(term),
+			newConfigCommand(term),
+			newVersionCommand(term),
+		},
+	} {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+}
+
+// exactArgs is cobra.ExactArgs with the exit code and advice of a usage error.
+func exactArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return withTry(usagef("%s takes %s, got %d", cmd.CommandPath(), plural(n, "argument"), len(args)), "%s --help", cmd.CommandPath())
+	}
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

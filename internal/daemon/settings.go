@@ -1,0 +1,236 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"sigs.k8s.io/yaml"
+)
+
+// Settings are all that can be set of a daemon. The zero value is not useful; NewSettings gives the defaults.
+type Settings struct {
+	// Home is the folder that holds everything Fairlead keeps: store, images, keys, state of the instances, kubeconfig.
+	Home string
+	// ConfigFile is read when it exists; a file named by a flag or FAIRLEAD_CONFIG has to exist.
+	ConfigFile string
+	// Addresses in the form host:port; port 0 takes a free one.
+	APIListen, GatewayListen, GatewayTLSListen, RegistryListen, MetricsListen string
+	// Domain is the last part of every host name: <service>.<namespace>.<domain>.
+	Domain string
+	// Runtime chooses the sandbox driver: auto, crun, runc or process.
+	Runtime string
+	// StoreQuota is the most the object store may take on disk, in bytes.
+	StoreQuota int64
+	// Drain is how long requests in flight may take to finish when the daemon stops.
+	Drain time.Duration
+	// LogLevel is debug, info, warn or error; LogFormat is text or json.
+	LogLevel, LogFormat string
+	// Disable names components that are not started.
+	Disable []string
+
+	from map[string]string
+}
+
+// Setting is one line of `fairlead config`.
+type Setting struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	From  string `json:"from"`
+}
+
+// NewSettings gives the defaults, which listen on the loopback interface only.
+func NewSettings() *Settings {
+	return &Settings{
+		Home:             defaultHome(),
+		APIListen:        "127.0.0.1:6443",
+		GatewayListen:    "127.0.0.1:8080",
+		GatewayTLSListen: "127.0.0.1:8443",
+		RegistryListen:   "127.0.0.1:5000",
+		MetricsListen:    "127.0.0.1:9000",
+		Domain:           "localhost",
+		Runtime:          "auto",
+		StoreQuota:       4 << 30,
+		Drain:            30 * time.Second,
+		LogLevel:         "info",
+		LogFormat:        "text",
+		from:             map[string]string{},
+	}
+}
+
+// defaultHome is $XDG_DATA_HOME/fairlead, /var/lib/fairlead for root without a home of its own.
+func defaultHome() string {
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "fairlead")
+	}
+	if dir, err := os.UserHomeDir(); err == nil && dir != "/" {
+		return filepath.Join(dir, ".local", "share", "fairlead")
+	}
+	return "/var/lib/fairlead"
+}
+
+// AddFlags defines a flag for every setting.
+func (s *Settings) AddFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&s.Home, "home", s.Home, "folder that holds everything Fairlead keeps")
+	flags.StringVar(&s.ConfigFile, "config", s.ConfigFile, "configuration file (default <home>/config.yaml)")
+	flags.StringVar(&s.APIListen, "api-listen", s.APIListen, "address of the API")
+	flags.StringVar(&s.GatewayListen, "gateway-listen", s.GatewayListen, "address of the gateway, plain HTTP")
+	flags.StringVar(&s.GatewayTLSListen, "gateway-tls-listen", s.GatewayTLSListen, "address of the gateway, TLS")
+	flags.StringVar(&s.RegistryListen, "registry-listen", s.RegistryListen, "address of the image registry")
+	flags.StringVar(&s.MetricsListen, "metrics-listen", s.MetricsListen, "address of /metrics and the health pages")
+	flags.StringVar(&s.Domain, "domain", s.Domain, "domain of the services' host names")
+	flags.StringVar(&s.Runtime, "runtime", s.Runtime, "sandbox driver: auto, crun, runc or process (process does not isolate)")
+	flags.Int64Var(&s.StoreQuota, "store-quota", s.StoreQuota, "most bytes the object store may take on disk")
+	flags.DurationVar(&s.Drain, "drain", s.Drain, "how long requests in flight may take when the daemon stops")
+	flags.StringVar(&s.LogLevel, "log-level", s.LogLevel, "debug, info, warn or error")
+	flags.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
+	flags.StringSliceVar(&s.Disable, "disable", s.Disable, "components not to start: "+strings.Join(optionalComponents, ", "))
+}
+
+// settingNames are the flags that are settings too; a command may have flags of its own beside them.
+func settingNames() []string {
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	NewSettings().AddFlags(flags)
+	var names []string
+	flags.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
+}
+
+// EnvironmentName is the environment variable that spells a setting: FAIRLEAD_API_LISTEN for api-listen.
+func EnvironmentName(setting string) string {
+	return "FAIRLEAD_" + strings.ToUpper(strings.ReplaceAll(setting, "-", "_"))
+}
+
+// Resolve fills in what no flag gave: first from the environment, then from the configuration file. It refuses
+// unknown keys of the file and values that cannot be.
+func (s *Settings) Resolve(flags *pflag.FlagSet) error {
+	names := settingNames()
+	for _, name := range names {
+		s.from[name] = "default"
+		if flags.Changed(name) {
+			s.from[name] = "flag --" + name
+			continue
+		}
+		variable := EnvironmentName(name)
+		if value, ok := os.LookupEnv(variable); ok {
+			if err := flags.Set(name, value); err != nil {
+				return fmt.Errorf("environment variable %s: %w", variable, err)
+			}
+			s.from[name] = "environment " + variable
+		}
+	}
+	if err := s.resolveFile(flags, names); err != nil {
+		return err
+	}
+	home, err := filepath.Abs(s.Home)
+	if err != nil {
+		return fmt.Errorf("home folder %q: %w", s.Home, err)
+	}
+	s.Home = home
+	return s.validate()
+}
+
+func (s *Settings) resolveFile(flags *pflag.FlagSet, names []string) error {
+	path, asked := s.ConfigFile, s.ConfigFile != ""
+	if !asked {
+		path = filepath.Join(s.Home, "config.yaml")
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !asked {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("configuration file: %w", err)
+	}
+	keys := map[string]any{}
+	if err := yaml.Unmarshal(data, &keys); err != nil {
+		return fmt.Errorf("configuration file %s: %w", path, err)
+	}
+	for key, value := range keys {
+		if !slices.Contains(names, key) || key == "home" || key == "config" {
+			return fmt.Errorf("configuration file %s: key %q is not a setting; the settings are %s", path, key, strings.Join(names, ", "))
+		}
+		if s.from[key] != "default" {
+			continue
+		}
+		if err := flags.Set(key, settingText(value)); err != nil {
+			return fmt.Errorf("configuration file %s: key %q: %w", path, key, err)
+		}
+		s.from[key] = "file " + path
+	}
+	return nil
+}
+
+// settingText spells a value of the file as the flag would have it.
+func settingText(value any) string {
+	switch v := value.(type) {
+	case []any:
+		parts := make([]string, len(v))
+		for i := range v {
+			parts[i] = settingText(v[i])
+		}
+		return strings.Join(parts, ",")
+	case float64:
+		return fmt.Sprintf("%.0f", v)
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+func (s *Settings) validate() error {
+	for name, address := range map[string]string{
+		"api-listen": s.APIListen, "gateway-listen": s.GatewayListen, "gateway-tls-listen": s.GatewayTLSListen,
+		"registry-listen": s.RegistryListen, "metrics-listen": s.MetricsListen,
+	} {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return fmt.Errorf("setting %s: %q is not host:port", name, address)
+		}
+	}
+	for name, choice := range map[string]struct {
+		value   string
+		choices []string
+	}{
+		"runtime":    {s.Runtime, []string{"auto", "crun", "runc", "process"}},
+		"log-level":  {s.LogLevel, []string{"debug", "info", "warn", "error"}},
+		"log-format": {s.LogFormat, []string{"text", "json"}},
+	} {
+		if !slices.Contains(choice.choices, choice.value) {
+			return fmt.Errorf("setting %s: %q is none of %s", name, choice.value, strings.Join(choice.choices, ", "))
+		}
+	}
+	for _, name := range s.Disable {
+		if !slices.Contains(optionalComponents, name) {
+			return fmt.Errorf("setting disable: %q is none of %s", name, strings.Join(optionalComponents, ", "))
+		}
+	}
+	if s.StoreQuota < 16<<20 {
+		return fmt.Errorf("setting store-quota: %d bytes is too little, the least is %d", s.StoreQuota, 16<<20)
+	}
+	if s.Drain < 0 {
+		return fmt.Errorf("setting drain: %v is negative", s.Drain)
+	}
+	return nil
+}
+
+// InForce lists every setting with its value and where the value came from. Call it after Resolve.
+func (s *Settings) InForce(flags *pflag.FlagSet) []Setting {
+	var list []Setting
+	for _, name := range settingNames() {
+		value := strings.Trim(flags.Lookup(name).Value.String(), "[]")
+		if name == "home" {
+			value = s.Home
+		}
+		list = append(list, Setting{Name: name, Value: value, From: s.from[name]})
+	}
+	return list
+}
+
+// disabled tells whether a component was asked not to start.
+func (s *Settings) disabled(name string) bool { return slices.Contains(s.Disable, name) }
