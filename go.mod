@@ -27,6 +27,7 @@ require (
 	k8s.io/apiextensions-apiserver v0.35.7
 	k8s.io/apiserver v0.35.10
 	k8s.io/client-go v0.35.10
+	knative.dev/caching v0.0.0-20260727161800-0edbf88bc267
 	knative.dev/eventing v0.50.0
 	knative.dev/networking v0.0.0-20260727162500-c7a7b772cac9
 	knative.dev/serving v0.50.0
