@@ -58,6 +58,7 @@ func addCommands(root *cobra.Command, term *terminal) {
 		groupHost: {
 			newServeCommand(term),
 			newConfigCommand(term),
+			newDoctorCommand(term),
 			newVersionCommand(term),
 		},
 	} {

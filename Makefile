@@ -1,0 +1,76 @@
+# Fairlead. `make help` lists what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO        ?= go
+FUZZTIME  ?= 10s
+RUN       ?= .
+PKG       ?= ./...
+PREFIX    ?= /usr/local
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z0-9-]*:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install what building and testing need (Debian and Ubuntu, as root; elsewhere it says what is missing)
+	@scripts/setup
+
+.PHONY: build
+build: ## build bin/fairlead
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/fairlead ./cmd/fairlead
+
+.PHONY: install
+install: build ## install the binary below PREFIX
+	install -D -m 0755 bin/fairlead $(DESTDIR)$(PREFIX)/bin/fairlead
+
+.PHONY: demo
+demo: setup build ## run the examples and print the answer of each
+	@scripts/demo
+
+.PHONY: test
+test: setup ## run every test
+	$(GO) test -shuffle=on -run '$(RUN)' $(PKG)
+
+.PHONY: race
+race: setup ## run the unit tests with the race detector
+	$(GO) test -race -short -shuffle=on -run '$(RUN)' ./internal/...
+
+.PHONY: e2e
+e2e: setup ## run only the end-to-end tests, through the real binary and the real kubectl
+	$(GO) test -count=1 -run '$(RUN)' ./test/...
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME
+	scripts/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: ## run every benchmark once
+	$(GO) test -run '^$$' -bench . -benchtime 1s $(PKG)
+
+.PHONY: lint
+lint: ## vet and golangci-lint
+	$(GO) vet $(PKG)
+	$(GO) tool -modfile=tools/go.mod golangci-lint run
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -s -w $$(git ls-files '*.go')
+
+.PHONY: tidy
+tidy: ## tidy go.mod
+	$(GO) mod tidy
+
+.PHONY: cover
+cover: ## write coverage.out and print the total
+	$(GO) test -coverprofile=coverage.out -coverpkg=./internal/... ./internal/... ./test/...
+	$(GO) tool cover -func=coverage.out | tail -1
+
+.PHONY: check
+check: fmt tidy lint test ## what to run before a commit
+	git diff --exit-code
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist coverage.out
