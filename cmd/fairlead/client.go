@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
+
+	"github.com/fairlead-dev/fairlead/internal/daemon"
+)
+
+// clientFlags say which daemon a command talks to.
+type clientFlags struct {
+	settings  *daemon.Settings
+	namespace string
+	server    string
+}
+
+// addTo defines --home, --kubeconfig and --namespace.
+func (c *clientFlags) addTo(flags *pflag.FlagSet) {
+	c.settings = daemon.NewSettings()
+	flags.StringVar(&c.settings.Home, "home", c.settings.Home, "home folder of the daemon")
+	flags.StringVar(&c.server, "kubeconfig", "", "kubeconfig to use (default <home>/kubeconfig)")
+	flags.StringVarP(&c.namespace, "namespace", "n", "default", "namespace")
+}
+
+// kubeconfig is the file that names the API and the user.
+func (c *clientFlags) kubeconfig(flags *pflag.FlagSet) string {
+	if c.server != "" {
+		return c.server
+	}
+	if home, ok := os.LookupEnv(daemon.EnvironmentName("home")); ok && !flags.Changed("home") {
+		return filepath.Join(home, "kubeconfig")
+	}
+	return filepath.Join(c.settings.Home, "kubeconfig")
+}
+
+// client is a connection to the API.
+type client struct {
+	config  *rest.Config
+	kube    kubernetes.Interface
+	serving servingclient.Interface
+}
+
+// errNoDaemon says that nothing answers where the kubeconfig points, or that there is no kubeconfig yet.
+var errNoDaemon = errors.New("no daemon is running")
+
+// connect opens the API named by a kubeconfig and checks that it answers. The error is errNoDaemon when it does not.
+func connect(ctx context.Context, kubeconfig string) (*client, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		if _, statErr := os.Stat(kubeconfig); errors.Is(statErr, fs.ErrNotExist) {
+			return nil, withTry(fmt.Errorf("%w: %s does not exist", errNoDaemon, kubeconfig), "fairlead serve")
+		}
+		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
+	}
+	c, err := newClient(config)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := c.kube.CoreV1().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); err != nil {
+		var refused *net.OpError
+		if errors.As(err, &refused) {
+			return nil, withTry(fmt.Errorf("%w: nothing answers on %s", errNoDaemon, config.Host), "fairlead serve")
+		}
+		return nil, fmt.Errorf("the API on %s is not ready: %w", config.Host, err)
+	}
+	return c, nil
+}
+
+func newClient(config *rest.Config) (*client, error) {
+	config.QPS, config.Burst = 200, 400
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("client for the API: %w", err)
+	}
+	serving, err := servingclient.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("client for the API: %w", err)
+	}
+	return &client{config: config, kube: kube, serving: serving}, nil
+}

@@ -1,0 +1,69 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// A daemon tells its clients where it listens in one ConfigMap, so that a command needs nothing but the API.
+const (
+	InfoNamespace = "fairlead-system"
+	InfoName      = "fairlead-info"
+)
+
+// Keys of the ConfigMap. Values are host:port, but for the domain.
+const (
+	infoGateway    = "gateway"
+	infoGatewayTLS = "gatewayTLS"
+	infoRegistry   = "registry"
+	infoMetrics    = "metrics"
+	infoDomain     = "domain"
+)
+
+// Info is what a client needs to know of a running daemon; addresses are host:port, empty for a disabled component.
+type Info struct {
+	Addresses
+	Domain string
+}
+
+// ReadInfo asks the API where the other components of the daemon listen.
+func ReadInfo(ctx context.Context, client kubernetes.Interface) (Info, error) {
+	object, err := client.CoreV1().ConfigMaps(InfoNamespace).Get(ctx, InfoName, metav1.GetOptions{})
+	if err != nil {
+		return Info{}, fmt.Errorf("read where the daemon listens: %w", err)
+	}
+	d := object.Data
+	return Info{
+		Addresses: Addresses{Gateway: d[infoGateway], GatewayTLS: d[infoGatewayTLS], Registry: d[infoRegistry], Metrics: d[infoMetrics]},
+		Domain:    d[infoDomain],
+	}, nil
+}
+
+// publishInfo writes the ConfigMap that ReadInfo reads.
+func publishInfo(ctx context.Context, client kubernetes.Interface, info Info) error {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: InfoNamespace}}
+	if _, err := client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("publish where the daemon listens: %w", err)
+	}
+	object := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: InfoName, Namespace: InfoNamespace},
+		Data: map[string]string{
+			infoGateway: info.Gateway, infoGatewayTLS: info.GatewayTLS, infoRegistry: info.Registry,
+			infoMetrics: info.Metrics, infoDomain: info.Domain,
+		},
+	}
+	maps := client.CoreV1().ConfigMaps(InfoNamespace)
+	_, err := maps.Create(ctx, object, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		_, err = maps.Update(ctx, object, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("publish where the daemon listens: %w", err)
+	}
+	return nil
+}
