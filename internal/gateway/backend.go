@@ -1,0 +1,293 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const defaultQueueLimit = 10_000
+
+// errRoomFull is the answer to a request that found as many waiting as the backend allows.
+var errRoomFull = errors.New("too many requests are waiting for an instance")
+
+// failedError ends the wait of all requests in a room with the reason given to SetFailed.
+type failedError struct{ reason string }
+
+func (e *failedError) Error() string { return e.reason }
+
+// backend is the state behind one Backend: its instances, their slots and the waiting room.
+type backend struct {
+	name   string
+	wakeUp func(backend string)
+	spec   atomic.Pointer[Backend] // nil until a table names the backend
+
+	mu        sync.Mutex
+	instances []*instance // those that take requests
+	room      room
+	load      meter
+	next      int         // where the search for the least loaded starts, so that equals take turns
+	asked     time.Time   // when the room was first joined with no instance there
+	parting   []*instance // gone from the list, with requests still
+}
+
+func newBackend(name string, wakeUp func(string)) *backend {
+	return &backend{name: name, wakeUp: wakeUp}
+}
+
+func (b *backend) concurrency() int {
+	if spec := b.spec.Load(); spec != nil {
+		return spec.Concurrency
+	}
+	return 0
+}
+
+func (b *backend) queueLimit() int {
+	if spec := b.spec.Load(); spec != nil && spec.QueueLimit > 0 {
+		return spec.QueueLimit
+	}
+	return defaultQueueLimit
+}
+
+// enter counts a request of this backend; leave must follow.
+func (b *backend) enter(now time.Time) {
+	b.mu.Lock()
+	b.load.enter(now)
+	b.mu.Unlock()
+}
+
+// leave gives up the slot on i, if i is not nil, and counts the request out.
+func (b *backend) leave(i *instance, now time.Time) {
+	b.mu.Lock()
+	b.load.leave(now)
+	b.giveBack(i, now)
+	b.mu.Unlock()
+}
+
+// release gives up the slot on i of a request that goes on, to be sent elsewhere; worked says whether the instance could be reached.
+func (b *backend) release(i *instance, worked bool, now time.Time) {
+	b.mu.Lock()
+	i.note(worked, now)
+	b.giveBack(i, now)
+	b.mu.Unlock()
+}
+
+// acquire takes a slot: at once where one is free and nobody waits, otherwise in turn. It gives the time the request joined the
+// room, zero if it did not.
+func (b *backend) acquire(ctx context.Context, now time.Time) (*instance, time.Time, error) {
+	b.mu.Lock()
+	if b.room.len == 0 {
+		if i := b.pick(now); i != nil {
+			i.inflight++
+			b.mu.Unlock()
+			return i, time.Time{}, nil
+		}
+	}
+	if b.room.len >= b.queueLimit() {
+		b.mu.Unlock()
+		return nil, time.Time{}, errRoomFull
+	}
+	w := &waiter{granted: make(chan grant, 1)}
+	b.room.push(w)
+	first := b.room.len == 1
+	if first && len(b.instances) == 0 {
+		b.asked = now
+	}
+	b.mu.Unlock()
+	if first && b.wakeUp != nil {
+		b.wakeUp(b.name)
+	}
+	return b.wait(ctx, w, now)
+}
+
+func (b *backend) wait(ctx context.Context, w *waiter, joined time.Time) (*instance, time.Time, error) {
+	select {
+	case g := <-w.granted:
+		return g.instance, joined, g.err
+	case <-ctx.Done():
+	}
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.room.remove(w) {
+		return nil, joined, context.Cause(ctx)
+	}
+	if g := <-w.granted; g.instance != nil { // granted in the same moment
+		b.giveBack(g.instance, now)
+	}
+	return nil, joined, context.Cause(ctx)
+}
+
+// pick gives the live instance with the fewest requests that may take one more; those that could not be reached lately are
+// taken only when there is no other at all.
+func (b *backend) pick(now time.Time) *instance {
+	n, limit := len(b.instances), b.concurrency()
+	var best, outcast *instance
+	sound := false
+	for k := range n {
+		i := b.instances[(b.next+k)%n]
+		out := now.Before(i.ejected)
+		sound = sound || !out
+		if limit > 0 && i.inflight >= limit {
+			continue
+		}
+		switch {
+		case out:
+			if outcast == nil || i.inflight < outcast.inflight {
+				outcast = i
+			}
+		case best == nil || i.inflight < best.inflight:
+			best = i
+		}
+	}
+	if n > 1 {
+		b.next = (b.next + 1) % n
+	}
+	if best == nil && !sound {
+		return outcast
+	}
+	return best
+}
+
+// giveBack frees a slot and hands the free slots to those who wait. b.mu is held.
+func (b *backend) giveBack(i *instance, now time.Time) {
+	if i != nil {
+		i.inflight--
+		if i.gone && i.inflight == 0 {
+			b.parting = slices.DeleteFunc(b.parting, func(p *instance) bool { return p == i })
+			i.close()
+		}
+	}
+	b.dispatch(now)
+}
+
+// dispatch lets requests out of the room as long as there are slots. b.mu is held.
+func (b *backend) dispatch(now time.Time) {
+	for b.room.len > 0 {
+		i := b.pick(now)
+		if i == nil {
+			return
+		}
+		i.inflight++
+		if i.wake != nil && i.wake.Released.IsZero() {
+			i.wake.Released = now
+		}
+		b.room.pop().granted <- grant{instance: i}
+	}
+}
+
+// setInstances makes the list the live instances. Those that left it finish what they have.
+func (b *backend) setInstances(list []Instance, now time.Time) {
+	b.mu.Lock()
+	old := make(map[string]*instance, len(b.instances))
+	for _, i := range b.instances {
+		old[i.id] = i
+	}
+	next := make([]*instance, 0, len(list))
+	for _, in := range list {
+		i := old[in.ID]
+		if i == nil {
+			i = newInstance(in)
+			b.adoptWake(i)
+		}
+		delete(old, in.ID)
+		next = append(next, i)
+	}
+	b.instances = next
+	b.next = 0
+	for _, i := range old {
+		b.retire(i)
+	}
+	b.dispatch(now)
+	orphans := b.room.len > 0 && len(b.instances) == 0
+	if orphans && b.asked.IsZero() {
+		b.asked = now
+	}
+	b.mu.Unlock()
+	if orphans && b.wakeUp != nil {
+		b.wakeUp(b.name)
+	}
+}
+
+// adoptWake completes the trace of a new instance with what the gateway knows. b.mu is held.
+func (b *backend) adoptWake(i *instance) {
+	if i.wake != nil {
+		i.wake.Backend, i.wake.Instance = b.name, i.id
+		i.wake.Asked = b.asked
+	}
+	b.asked = time.Time{}
+}
+
+// retire marks an instance that left the list. b.mu is held.
+func (b *backend) retire(i *instance) {
+	i.gone = true
+	if i.inflight == 0 {
+		i.close()
+		return
+	}
+	b.parting = append(b.parting, i)
+}
+
+// drain takes the instance out and gives a channel that is closed when its last request has ended.
+func (b *backend) drain(id string) <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for n, i := range b.instances {
+		if i.id == id {
+			b.instances = slices.Delete(slices.Clone(b.instances), n, n+1)
+			b.retire(i)
+			return i.drained
+		}
+	}
+	for _, i := range b.parting {
+		if i.id == id {
+			return i.drained
+		}
+	}
+	done := make(chan struct{})
+	close(done)
+	return done
+}
+
+// fail ends the wait of everybody in the room.
+func (b *backend) fail(reason string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.room.len > 0 {
+		b.room.pop().granted <- grant{err: &failedError{reason: reason}}
+	}
+	b.asked = time.Time{}
+}
+
+// unused says that nothing would be lost with this backend.
+func (b *backend) unused() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.instances) == 0 && len(b.parting) == 0 && b.load.current == 0
+}
+
+// sample gives the load since the last sample.
+func (b *backend) sample(now time.Time) Sample {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.load.sample(now)
+	s.Waiting = b.room.len
+	s.Instances = len(b.instances)
+	return s
+}
+
+func (b *backend) stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := Stats{Backend: b.name, Requests: b.load.total, InFlight: b.load.current - b.room.len, Waiting: b.room.len, LastRequest: b.load.seen}
+	for _, i := range b.instances {
+		s.Instances = append(s.Instances, InstanceStats{ID: i.id, InFlight: i.inflight, Ejected: i.ejected})
+	}
+	for _, i := range b.parting {
+		s.Instances = append(s.Instances, InstanceStats{ID: i.id, InFlight: i.inflight, Draining: true})
+	}
+	return s
+}

@@ -1,0 +1,264 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Causes for which an exchange is cancelled.
+var (
+	errTimeout      = errors.New("no first byte of the answer within the time allowed")
+	errStartTimeout = errors.New("the instance did not begin its answer within the time allowed")
+	errIdleTimeout  = errors.New("no byte of the answer for longer than the time allowed")
+)
+
+// exchange is one request on its way and its answer on the way back.
+type exchange struct {
+	g       *Gateway
+	caller  *Caller
+	route   *route
+	rule    *rule
+	split   *split
+	backend *backend
+	spec    *Backend
+
+	arrived  time.Time
+	cancel   context.CancelCauseFunc
+	timeouts []*time.Timer // those that the first byte stops
+	idle     *idleWatch
+	body     *requestBody // nil when the request has none
+
+	instance *instance // whose slot is taken
+	joined   time.Time // when it joined the room; zero if it did not
+	status   int
+	size     atomic.Int64
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(r *http.Request) *exchange {
+	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
+	return x
+}
+
+// requestBody notes what happens to the body of a request.
+type requestBody struct {
+	io.ReadCloser
+	touched atomic.Bool // some of it may be on its way to an instance
+	failed  atomic.Bool // the client sent something wrong or went away
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	b.touched.Store(true)
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.failed.Store(true)
+	}
+	return n, err
+}
+
+// openBody hides Close: an attempt that fails must not take the body away from the next one.
+type openBody struct{ io.Reader }
+
+func (openBody) Close() error { return nil }
+
+// after cancels the exchange with the cause when d has passed without the first byte.
+func (x *exchange) after(d time.Duration, cause error) {
+	x.timeouts = append(x.timeouts, time.AfterFunc(d, func() { x.cancel(cause) }))
+}
+
+// stopTimeouts says whether none of the timeouts has fired.
+func (x *exchange) stopTimeouts() bool {
+	intact := true
+	for _, t := range x.timeouts {
+		intact = t.Stop() && intact
+	}
+	x.timeouts = x.timeouts[:0]
+	return intact
+}
+
+// end gives back what the exchange holds.
+func (x *exchange) end() {
+	x.stopTimeouts()
+	if x.idle != nil {
+		x.idle.stop()
+	}
+	x.backend.leave(x.instance, time.Now())
+	x.cancel(nil)
+}
+
+// RoundTrip takes a slot and sends the request there. It implements http.RoundTripper for the proxy, which calls it through forwarder.
+func (x *exchange) roundTrip(out *http.Request) (*http.Response, error) {
+	ctx := out.Context()
+	body := out.Body
+	for attempt := 0; ; attempt++ {
+		i, joined, err := x.backend.acquire(ctx, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		x.instance = i
+		if !joined.IsZero() && x.joined.IsZero() {
+			x.joined = joined
+		}
+		if body != nil {
+			out.Body = openBody{body}
+		}
+		res, err := x.send(out, i)
+		if err == nil {
+			return res, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if !x.mayRetry(out, err, attempt) {
+			return nil, err
+		}
+		x.instance = nil
+		x.backend.release(i, false, time.Now())
+		if err := x.pause(ctx, attempt); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// send makes one attempt. It gives an answer whose first byte came in time, or an error.
+func (x *exchange) send(out *http.Request, i *instance) (*http.Response, error) {
+	if d := x.spec.ResponseStartTimeout; d > 0 {
+		x.after(d, errStartTimeout)
+	}
+	if d := x.spec.IdleTimeout; d > 0 && x.idle == nil {
+		x.idle = watchIdle(d, x.cancel)
+	}
+	res, err := i.roundTripper(x.spec.Protocol).RoundTrip(out)
+	if err != nil {
+		return nil, err
+	}
+	if !x.stopTimeouts() {
+		res.Body.Close()
+		return nil, errTimeout
+	}
+	if x.idle != nil {
+		res.Body = x.idle.wrap(res.Body)
+	}
+	return res, nil
+}
+
+// attempts bounds how often an unreachable instance is tried; with the pauses between, about ten seconds.
+const attempts = 25
+
+// mayRetry decides whether a failed attempt may be followed by another one.
+func (x *exchange) mayRetry(out *http.Request, err error, attempt int) bool {
+	if attempt+1 >= attempts {
+		return false
+	}
+	if dial := (*dialError)(nil); errors.As(err, &dial) {
+		return x.body == nil || !x.body.touched.Load()
+	}
+	return attempt < 2 && x.body == nil && idempotent(out)
+}
+
+// idempotent says whether doing the request twice does no more than doing it once (RFC 9110, section 9.2.2).
+func idempotent(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return r.Header.Get("Upgrade") == ""
+	}
+	return r.Header.Get("Idempotency-Key") != "" || r.Header.Get("X-Idempotency-Key") != ""
+}
+
+// pause waits before the next attempt: not at all before the second, then 10 ms doubling to 500 ms.
+func (x *exchange) pause(ctx context.Context, attempt int) error {
+	if attempt == 0 {
+		return nil
+	}
+	t := time.NewTimer(min(10*time.Millisecond<<min(attempt-1, 10), 500*time.Millisecond))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// idleWatch cancels an exchange whose answer makes no progress.
+type idleWatch struct {
+	limit  time.Duration
+	cancel context.CancelCauseFunc
+
+	mu    sync.Mutex
+	timer *time.Timer
+	last  time.Time
+	done  bool
+}
+
+func watchIdle(limit time.Duration, cancel context.CancelCauseFunc) *idleWatch {
+	w := &idleWatch{limit: limit, cancel: cancel, last: time.Now()}
+	w.mu.Lock()
+	w.timer = time.AfterFunc(limit, w.check)
+	w.mu.Unlock()
+	return w
+}
+
+func (w *idleWatch) check() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.done {
+		return
+	}
+	if left := w.limit - time.Since(w.last); left > 0 {
+		w.timer.Reset(left)
+		return
+	}
+	w.cancel(errIdleTimeout)
+}
+
+func (w *idleWatch) progress() {
+	w.mu.Lock()
+	w.last = time.Now()
+	w.mu.Unlock()
+}
+
+func (w *idleWatch) stop() {
+	w.mu.Lock()
+	w.done = true
+	w.timer.Stop()
+	w.mu.Unlock()
+}
+
+// wrap makes what is read from the body, or written to it after an upgrade, count as progress.
+func (w *idleWatch) wrap(body io.ReadCloser) io.ReadCloser {
+	w.progress()
+	if rw, ok := body.(io.ReadWriteCloser); ok {
+		return &watchedPipe{watchedBody{rw, w}, rw}
+	}
+	return &watchedBody{body, w}
+}
+
+type watchedBody struct {
+	io.ReadCloser
+	watch *idleWatch
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		b.watch.progress()
+	}
+	return n, err
+}
+
+type watchedPipe struct {
+	watchedBody
+	io.Writer
+}
+
+func (p *watchedPipe) Write(b []byte) (int, error) {
+	p.watch.progress()
+	return p.Writer.Write(b)
+}
