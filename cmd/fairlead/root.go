@@ -59,6 +59,8 @@ func addCommands(root *cobra.Command, term *terminal) {
 			newServeCommand(term),
 			newConfigCommand(term),
 			newDoctorCommand(term),
+			newBackupCommand(term),
+			newRestoreCommand(term),
 			newVersionCommand(term),
 		},
 	} {
