@@ -1,0 +1,218 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// GoOptions are settings of the go builder.
+type GoOptions struct {
+	// Package is the main package, relative to the folder ("./cmd/server"); empty looks for the only one.
+	Package string
+	// Ldflags are added to "-s -w".
+	Ldflags []string
+	// Flags are further flags of go build, such as "-tags=x".
+	Flags []string
+	// Env is added to the environment of go build.
+	Env []string
+}
+
+func goBuilder() builder {
+	return builder{name: "go", detect: detectGo, build: buildGo}
+}
+
+func detectGo(dir string) (string, error) {
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		return "go.mod is a Go module", nil
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil || len(files) == 0 {
+		return "", err
+	}
+	for _, f := range files {
+		if strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		data, err := os.ReadFile(f)
+		if err != nil {
+			return "", err
+		}
+		if slices.ContainsFunc(strings.Split(string(data), "\n"), func(l string) bool { return strings.TrimSpace(l) == "package main" }) {
+			return filepath.Base(f) + " is a Go main package", nil
+		}
+	}
+	return "", nil
+}
+
+// goPackage is what go list says of a main package.
+type goPackage struct {
+	Dir        string
+	ImportPath string
+	Name       string
+	Target     string
+	Module     *struct{ Path, Dir string }
+}
+
+func (j *job) goList(ctx context.Context, pattern string) ([]goPackage, error) {
+	out, err := j.goRun(ctx, nil, "list", "-e", "-json=Dir,ImportPath,Name,Module", pattern)
+	if err != nil {
+		return nil, err
+	}
+	var found []goPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return found, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read what go list prints: %w", err)
+		}
+		if p.Name == "main" {
+			found = append(found, p)
+		}
+	}
+}
+
+// goRun runs the go command in the folder. What it complains about is in the error.
+func (j *job) goRun(ctx context.Context, env []string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = j.Dir
+	cmd.Env = append(append(os.Environ(), "GOWORK="+os.Getenv("GOWORK")), env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, errors.New("the go command is not installed: install Go, or give a Dockerfile")
+		}
+		return nil, fmt.Errorf("go %s: %w\n%s", args[0], err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.Bytes(), nil
+}
+
+// mainPackage finds the one package to build.
+func (j *job) mainPackage(ctx context.Context) (goPackage, error) {
+	pattern := j.Go.Package
+	if pattern == "" {
+		pattern = "."
+	}
+	found, err := j.goList(ctx, pattern)
+	if err != nil {
+		return goPackage{}, err
+	}
+	if len(found) == 0 && j.Go.Package == "" {
+		if found, err = j.goList(ctx, "./..."); err != nil {
+			return goPackage{}, err
+		}
+	}
+	switch len(found) {
+	case 0:
+		return goPackage{}, errors.New("there is no main package in it: give the folder of one")
+	case 1:
+		return found[0], nil
+	}
+	var names []string
+	for _, p := range found {
+		rel, err := filepath.Rel(j.Dir, p.Dir)
+		if err != nil {
+			rel = p.Dir
+		}
+		names = append(names, "./"+rel)
+	}
+	return goPackage{}, fmt.Errorf("there are %d main packages: name one of %s", len(names), strings.Join(names, ", "))
+}
+
+func buildGo(ctx context.Context, j *job) (Result, error) {
+	pkg, err := j.mainPackage(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	var images []v1.Image
+	for _, p := range j.Platforms {
+		image, err := j.goImage(ctx, pkg, p)
+		if err != nil {
+			return Result{}, err
+		}
+		images = append(images, image)
+	}
+	if len(images) == 1 {
+		return Result{Image: images[0]}, nil
+	}
+	index := mutate.IndexMediaType(v1.ImageIndex(empty.Index), types.OCIImageIndex)
+	for i, image := range images {
+		goos, arch, _ := strings.Cut(j.Platforms[i], "/")
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: goos, Architecture: arch}},
+		})
+	}
+	return Result{Index: index}, nil
+}
+
+func (j *job) goImage(ctx context.Context, pkg goPackage, platform Platform) (v1.Image, error) {
+	goos, arch, ok := strings.Cut(platform, "/")
+	if !ok || goos != "linux" || arch == "" {
+		return nil, fmt.Errorf("platform %q: use linux/<architecture>", platform)
+	}
+	program, err := j.compile(ctx, pkg, goos, arch)
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(filepath.Dir(program)) //nolint:errcheck // a temporary folder
+	name := path.Base(pkg.ImportPath)
+	if name == "command-line-arguments" || name == "." {
+		name = filepath.Base(pkg.Dir)
+	}
+	target := "app/" + name
+	app, err := fileLayer([]layerFile{{target: "app", dir: true}, {target: target, source: program, mode: 0o755}})
+	if err != nil {
+		return nil, err
+	}
+	spec := imageSpec{
+		os: goos, arch: arch, layers: []v1.Layer{app}, labels: j.Labels,
+		config: v1.Config{Entrypoint: []string{"/" + target}},
+	}
+	data, err := dataLayer(filepath.Join(pkg.Dir, "kodata"))
+	if err != nil {
+		return nil, err
+	}
+	if data != nil {
+		spec.layers = append(spec.layers, data)
+		spec.config.Env = append(spec.config.Env, "KO_DATA_PATH=/"+kodataPath)
+	}
+	return spec.image()
+}
+
+// compile builds the program into a temporary folder and gives its path.
+func (j *job) compile(ctx context.Context, pkg goPackage, goos, arch string) (string, error) {
+	dir, err := os.MkdirTemp("", "fairlead-build-")
+	if err != nil {
+		return "", err
+	}
+	program := filepath.Join(dir, "program")
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(append([]string{"-s", "-w"}, j.Go.Ldflags...), " "), "-o", program}
+	args = append(append(args, j.Go.Flags...), pkg.Dir)
+	env := append([]string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + arch}, j.Go.Env...)
+	j.say("compile", "go build %s for %s/%s", pkg.ImportPath, goos, arch)
+	if _, err := j.goRun(ctx, env, args...); err != nil {
+		os.RemoveAll(dir)
+		return "", err
+	}
+	return program, nil
+}
+
+const kodataPath = "var/run/ko"
