@@ -41,6 +41,11 @@ race: setup ## run the unit tests with the race detector
 e2e: setup ## run only the end-to-end tests, through the real binary and the real kubectl
 	$(GO) test -count=1 -run '$(RUN)' ./test/...
 
+.PHONY: conformance-registry
+conformance-registry: ## hold the registry to the conformance program of the OCI distribution specification
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
+	OCI_CONFORMANCE=$(CURDIR)/bin/conformance $(GO) test -count=1 -v -run TestConformance ./internal/oci
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
 	scripts/fuzz $(FUZZTIME)
