@@ -39,10 +39,13 @@ const (
 // Definitions gives the definition of every kind Fairlead serves, Serving first, in a fixed order. The caller owns
 // the result. Building them takes a few milliseconds.
 func Definitions() []*apiextensionsv1.CustomResourceDefinition {
-	s := &schemas{rules: rules()}
+	byProduct := map[string]*schemas{
+		productServing:  {rules: servingRules(), required: true},
+		productEventing: {rules: eventingRules()},
+	}
 	var out []*apiextensionsv1.CustomResourceDefinition
 	for _, k := range kinds() {
-		out = append(out, k.definition(s))
+		out = append(out, k.definition(byProduct[k.product]))
 	}
 	return out
 }

@@ -13,7 +13,6 @@ import (
 	"knative.dev/eventing/pkg/apis/sinks"
 	sinksv1alpha1 "knative.dev/eventing/pkg/apis/sinks/v1alpha1"
 	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
-	sourcesv1alpha1 "knative.dev/eventing/pkg/apis/sources/v1alpha1"
 	sourcesv1beta2 "knative.dev/eventing/pkg/apis/sources/v1beta2"
 	networkingv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
 	"knative.dev/pkg/apis"
@@ -52,19 +51,18 @@ func hooks() map[schema.GroupVersionKind]hook {
 	})
 	eventing := hook{defaulting: eventingDefaulting, validator: eventingValidation, strict: true}
 	add(eventing, eventingv1alpha1.SchemeGroupVersion, kinds{
-		"EventPolicy": &eventingv1alpha1.EventPolicy{}, "EventTransform": &eventingv1alpha1.EventTransform{}, "RequestReply": &eventingv1alpha1.RequestReply{},
+		"EventPolicy": &eventingv1alpha1.EventPolicy{}, "EventTransform": &eventingv1alpha1.EventTransform{},
 	})
 	add(eventing, eventingv1beta1.SchemeGroupVersion, kinds{"EventType": &eventingv1beta1.EventType{}})
 	add(eventing, eventingv1beta2.SchemeGroupVersion, kinds{"EventType": &eventingv1beta2.EventType{}})
 	add(eventing, eventingv1.SchemeGroupVersion, kinds{"Broker": &eventingv1.Broker{}, "Trigger": &eventingv1.Trigger{}})
 	add(eventing, messagingv1.SchemeGroupVersion, kinds{"Channel": &messagingv1.Channel{}, "Subscription": &messagingv1.Subscription{}})
-	add(eventing, sourcesv1alpha1.SchemeGroupVersion, kinds{"IntegrationSource": &sourcesv1alpha1.IntegrationSource{}})
 	add(eventing, sourcesv1beta2.SchemeGroupVersion, kinds{"PingSource": &sourcesv1beta2.PingSource{}})
 	add(eventing, sourcesv1.SchemeGroupVersion, kinds{
 		"ApiServerSource": &sourcesv1.ApiServerSource{}, "PingSource": &sourcesv1.PingSource{},
 		"SinkBinding": &sourcesv1.SinkBinding{}, "ContainerSource": &sourcesv1.ContainerSource{},
 	})
-	add(eventing, sinksv1alpha1.SchemeGroupVersion, kinds{"JobSink": &sinksv1alpha1.JobSink{}, "IntegrationSink": &sinksv1alpha1.IntegrationSink{}})
+	add(eventing, sinksv1alpha1.SchemeGroupVersion, kinds{"JobSink": &sinksv1alpha1.JobSink{}})
 	add(eventing, flowsv1.SchemeGroupVersion, kinds{"Parallel": &flowsv1.Parallel{}, "Sequence": &flowsv1.Sequence{}})
 	channel := hook{defaulting: channelDefaulting, validator: channelValidation, strict: true}
 	add(channel, messagingv1.SchemeGroupVersion, kinds{"InMemoryChannel": &messagingv1.InMemoryChannel{}})

@@ -18,6 +18,7 @@ import (
 // fieldRule says about one field what its Go type cannot: what controller-gen reads from comments.
 type fieldRule struct {
 	optional bool // may be missing though the JSON tag has no omitempty
+	required bool // may not be missing, also where the kinds leave that to validation
 	opaque   bool // an object whose inside is not described: anything is kept
 	refused  bool // known to Kubernetes, refused by Knative: kept so that validation can name it
 	mapKeys  []string
@@ -33,6 +34,9 @@ type typeRules map[string]fieldRule
 // schemas builds OpenAPI schemas from Go types.
 type schemas struct {
 	rules map[reflect.Type]typeRules
+	// required marks the fields without omitempty as required. Upstream's Eventing schemas leave that to validation,
+	// whose texts say more.
+	required bool
 }
 
 // schemaOf builds the schema of a whole kind: apiVersion, kind, metadata and the kind's own fields.
@@ -96,7 +100,7 @@ func (s *schemas) addFields(out *apiextensionsv1.JSONSchemaProps, owner, t refle
 		case name == "-" || !f.IsExported():
 			continue
 		case f.Anonymous && name == "":
-			s.addFields(out, owner, f.Type, above)
+			s.addFields(out, owner, direct(f.Type), above)
 			continue
 		case f.Type == reflect.TypeFor[metav1.TypeMeta]():
 			continue
@@ -107,10 +111,18 @@ func (s *schemas) addFields(out *apiextensionsv1.JSONSchemaProps, owner, t refle
 		}
 		out.Properties[name] = s.field(t, name, f.Type, rule, above)
 		optional := rule.optional || rule.refused || strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero")
-		if !optional {
+		if rule.required || (s.required && !optional) {
 			out.Required = append(out.Required, name)
 		}
 	}
+}
+
+// direct is t, or what it points to.
+func direct(t reflect.Type) reflect.Type {
+	if t.Kind() == reflect.Pointer {
+		return t.Elem()
+	}
+	return t
 }
 
 func (s *schemas) field(parent reflect.Type, name string, t reflect.Type, rule fieldRule, above []reflect.Type) apiextensionsv1.JSONSchemaProps {

@@ -7,26 +7,23 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
 	"knative.dev/pkg/apis"
-	duckv1 "knative.dev/pkg/apis/duck/v1"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 )
 
-// rules are those of every product together.
-func rules() map[reflect.Type]typeRules {
+// servingRules are the rules of Serving's kinds.
+func servingRules() map[reflect.Type]typeRules {
 	out := podRules()
-	for t, r := range servingRules() {
-		out[t] = r
-	}
+	out[reflect.TypeFor[servingv1.ConfigurationSpec]()] = typeRules{"template": {optional: true}}
 	return out
 }
 
-func servingRules() map[reflect.Type]typeRules {
-	optional := fieldRule{optional: true}
+// eventingRules are the rules of Eventing's kinds.
+func eventingRules() map[reflect.Type]typeRules {
 	return map[reflect.Type]typeRules{
-		reflect.TypeFor[servingv1.ConfigurationSpec](): {"template": optional},
-		reflect.TypeFor[duckv1.Status]():               {},
-		reflect.TypeFor[apis.Condition]():              {},
+		reflect.TypeFor[apis.Condition]():                {"type": {required: true}, "status": {required: true}},
+		reflect.TypeFor[sourcesv1.ApiServerSourceSpec](): {"resources": {required: true}},
 	}
 }
 
@@ -122,7 +119,7 @@ func refuseFields(out typeRules, t reflect.Type) {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.Anonymous && name == "" {
-			refuseFields(out, f.Type)
+			refuseFields(out, direct(f.Type))
 			continue
 		}
 		out[name] = fieldRule{refused: true}

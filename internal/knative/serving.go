@@ -1,6 +1,8 @@
 package knative
 
 import (
+	"slices"
+
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	cachingv1alpha1 "knative.dev/caching/pkg/apis/caching/v1alpha1"
 	networkingv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
@@ -13,7 +15,7 @@ type columns = []apiextensionsv1.CustomResourceColumnDefinition
 
 // kinds are all kinds, in the order in which they are created.
 func kinds() []kind {
-	return append(servingKinds(), internalKinds()...)
+	return slices.Concat(servingKinds(), internalKinds(), eventingKinds(), messagingKinds(), sourceKinds())
 }
 
 func servingKinds() []kind {
@@ -22,7 +24,6 @@ func servingKinds() []kind {
 	url := column("URL", ".status.url")
 	created, latest := column("LatestCreated", ".status.latestCreatedRevisionName"), column("LatestReady", ".status.latestReadyRevisionName")
 	everywhere := []string{"all", "knative", "serving"}
-	const addressable, podspecable = "duck.knative.dev/addressable", "duck.knative.dev/podspecable"
 	return []kind{
 		{
 			group: group, name: "Service", plural: "services", shortNames: []string{"kservice", "ksvc"}, categories: everywhere,
