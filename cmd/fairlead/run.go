@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"knative.dev/pkg/apis"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+)
+
+// fieldManager owns the fields that run and deploy apply.
+const fieldManager = "fairlead"
+
+// runner carries out one run or deploy.
+type runner struct {
+	term    *terminal
+	target  clientFlags
+	service serviceFlags
+	builder string
+	detach  bool
+	print   bool
+	timeout time.Duration
+}
+
+func newRunCommand(term *terminal) *cobra.Command {
+	r := &runner{term: term}
+	cmd := r.command("run [PATH|IMAGE|BINARY]", "Build and run code, print its URL, follow its logs",
+		"Run builds a folder of source (this one if none is named), or takes a binary or an image, runs it as a service,\n"+
+			"waits until it is ready, prints its URL and follows its logs. It starts a daemon in this process if none is\n"+
+			"running. Ctrl-C ends what it started; --detach keeps it.")
+	cmd.Flags().BoolVarP(&r.detach, "detach", "d", false, "keep the service and return when it is ready")
+	return cmd
+}
+
+func newDeployCommand(term *terminal) *cobra.Command {
+	r := &runner{term: term, detach: true}
+	return r.command("deploy [PATH|IMAGE|BINARY]", "Like run, but return when the service is ready and keep it",
+		"Deploy does what run does and returns when the service is ready; the service stays. It needs a running daemon.")
+}
+
+func (r *runner) command(use, short, long string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: long,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return withTry(usagef("%s takes one path or image, got %d", cmd.CommandPath(), len(args)), "%s --help", cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			argument := "."
+			if len(args) == 1 {
+				argument = args[0]
+			}
+			return r.run(cmd, argument)
+		},
+	}
+	r.target.addTo(cmd.Flags())
+	r.service.addTo(cmd.Flags())
+	cmd.Flags().StringVar(&r.builder, "builder", "", "how to build: see `fairlead build --explain` (default: by what is found)")
+	cmd.Flags().BoolVar(&r.print, "print", false, "print the manifest instead of applying it")
+	cmd.Flags().DurationVar(&r.timeout, "wait", 5*time.Minute, "how long to wait until the service is ready")
+	return cmd
+}
+
+func (r *runner) run(cmd *cobra.Command, argument string) (err error) {
+	ctx := cmd.Context()
+	path, isPath, err := sourceFolder(argument)
+	if err != nil {
+		return err
+	}
+	name, err := r.name(argument, path, isPath)
+	if err != nil {
+		return err
+	}
+	// Flags are checked before anything is started or built.
+	service, err := r.service.service(name, r.target.namespace, argument)
+	if err != nil {
+		return err
+	}
+	if r.print && !isPath {
+		return r.printManifest(service)
+	}
+	s, err := r.open(cmd)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if isPath {
+		if service.Spec.Template.Spec.Containers[0].Image, err = r.build(ctx, s, path, name); err != nil {
+			return err
+		}
+	}
+	if r.print {
+		return r.printManifest(service)
+	}
+	return r.deploy(ctx, s, service)
+}
+
+func (r *runner) name(argument, path string, isPath bool) (string, error) {
+	switch {
+	case r.service.name != "":
+		return serviceName(r.service.name)
+	case isPath:
+		base := filepath.Base(path)
+		return serviceName(strings.TrimSuffix(base, filepath.Ext(base)))
+	default:
+		return serviceName(imageName(argument))
+	}
+}
+
+func (r *runner) printManifest(service *servingv1.Service) error {
+	text, err := manifestYAML(service)
+	if err != nil {
+		return err
+	}
+	_, err = r.term.out.Write(text)
+	return err
+}
+
+// open connects, or starts a daemon where the service may end with this process.
+func (r *runner) open(cmd *cobra.Command) (*session, error) {
+	kubeconfig := r.target.kubeconfig(cmd.Flags())
+	if r.detach {
+		c, err := connect(cmd.Context(), kubeconfig)
+		if err != nil {
+			return nil, err
+		}
+		return describeSession(cmd.Context(), &session{client: c})
+	}
+	if err := r.target.settings.Resolve(cmd.Flags()); err != nil {
+		return nil, usageError{err}
+	}
+	return openSession(cmd.Context(), r.term, kubeconfig, r.target.settings)
+}
+
+// deploy applies the service, waits for it, prints its URL and follows it where it is not to be kept.
+func (r *runner) deploy(ctx context.Context, s *session, service *servingv1.Service) error {
+	existed, err := s.exists(ctx, service.Namespace, service.Name)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	applied, err := s.apply(ctx, service)
+	if err != nil {
+		return err
+	}
+	if !r.detach && !existed {
+		defer r.remove(ctx, s, applied)
+	}
+	ready, err := r.await(ctx, s, applied)
+	if err != nil {
+		return err
+	}
+	r.term.note("Ready in %s: revision %s", took(time.Since(begin)), ready.Status.LatestReadyRevisionName)
+	fmt.Fprintln(r.term.out, publicURL(ready.Status.URL, s.info.Gateway))
+	if r.detach {
+		return nil
+	}
+	if existed {
+		r.term.note("The service was there before: it stays when you press Ctrl-C")
+	} else {
+		r.term.note("Ctrl-C ends the service; --detach would keep it")
+	}
+	return s.follow(ctx, ready.Namespace, ready.Name, r.term.out)
+}
+
+func (r *runner) await(ctx context.Context, s *session, service *servingv1.Service) (*servingv1.Service, error) {
+	waiting, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	last := ""
+	ready, err := s.waitReady(waiting, service.Namespace, service.Name, service.Generation, func(now *servingv1.Service) {
+		if c := now.Status.GetCondition(apis.ConditionReady); c != nil && c.Status == corev1.ConditionUnknown && c.Message != "" && c.Message != last {
+			last = c.Message
+			r.term.note("Waiting: %s", c.Message)
+		}
+	})
+	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
+		return nil, withTry(fmt.Errorf("service %s is not ready after %v", service.Name, r.timeout), "fairlead describe ksvc %s", service.Name)
+	}
+	return ready, err
+}
+
+// remove deletes what this run made, also after the context was cancelled by Ctrl-C.
+func (r *runner) remove(ctx context.Context, s *session, service *servingv1.Service) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	foreground := metav1.DeletePropagationForeground
+	err := s.serving.ServingV1().Services(service.Namespace).Delete(ctx, service.Name, metav1.DeleteOptions{
+		PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &service.UID},
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		r.term.note("fairlead: service %s was not deleted: %v", service.Name, err)
+		return
+	}
+	r.term.note("Deleted service %s", service.Name)
+}
+
+func (c *client) exists(ctx context.Context, namespace, name string) (bool, error) {
+	_, err := c.serving.ServingV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for service %s: %w", name, err)
+	}
+	return true, nil
+}
+
+// apply makes the service be as the manifest says, by server-side apply.
+func (c *client) apply(ctx context.Context, service *servingv1.Service) (*servingv1.Service, error) {
+	fields, err := manifestFields(service)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(fields)
+	if err != nil {
+		return nil, fmt.Errorf("apply service %s: %w", service.Name, err)
+	}
+	force := true
+	applied, err := c.serving.ServingV1().Services(service.Namespace).Patch(ctx, service.Name, types.ApplyPatchType, body,
+		metav1.PatchOptions{FieldManager: fieldManager, Force: &force})
+	if err != nil {
+		return nil, fmt.Errorf("apply service %s: %w", service.Name, err)
+	}
+	return applied, nil
+}
+
+// publicURL is the URL of a service with the port on which the gateway really listens.
+func publicURL(u *apis.URL, gateway string) string {
+	if u == nil {
+		return ""
+	}
+	shown := url.URL(*u)
+	_, port, err := net.SplitHostPort(gateway)
+	if err == nil && shown.Scheme == "http" && port != "80" && shown.Port() == "" {
+		shown.Host = net.JoinHostPort(shown.Hostname(), port)
+	}
+	return shown.String()
+}
