@@ -53,7 +53,7 @@ func newRootCommand(term *terminal) *cobra.Command {
 // addCommands lists every command once.
 func addCommands(root *cobra.Command, term *terminal) {
 	for group, commands := range map[string][]*cobra.Command{
-		groupRun:    {},
+		groupRun:    {newRunCommand(term), newDeployCommand(term), newBuildCommand(term)},
 		groupObject: {},
 		groupHost: {
 			newServeCommand(term),

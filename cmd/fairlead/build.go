@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead-dev/fairlead/internal/build"
+)
+
+// newBuildCommand builds without running.
+func newBuildCommand(term *terminal) *cobra.Command {
+	var (
+		target                clientFlags
+		builder, name, output string
+		explain               bool
+	)
+	cmd := &cobra.Command{
+		Use:   "build [PATH]",
+		Short: "Build a folder of source into an image of the daemon's registry",
+		Long: "Build makes an image of a folder of source (this one if none is named), or of a static binary, puts it into the\n" +
+			"registry of the running daemon and prints its reference. --explain only says which builders fit and why.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := "."
+			if len(args) == 1 {
+				path = args[0]
+			}
+			if output != "" && output != "json" {
+				return withTry(usagef("output format %q is not known", output), "-o json")
+			}
+			if explain {
+				return explainBuild(term, path, output)
+			}
+			return buildIntoRegistry(cmd, term, &target, path, name, builder, output)
+		},
+	}
+	target.addTo(cmd.Flags())
+	cmd.Flags().StringVar(&builder, "builder", "", "builder to use (default: the first that fits)")
+	cmd.Flags().StringVar(&name, "name", "", "name of the image (default: from the folder)")
+	cmd.Flags().BoolVar(&explain, "explain", false, "say which builders fit and why, and build nothing")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "output format: json")
+	return cmd
+}
+
+func explainBuild(term *terminal, path, output string) error {
+	choices, err := build.Explain(path)
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		return json.NewEncoder(term.out).Encode(choices)
+	}
+	if len(choices) == 0 {
+		return withTry(fmt.Errorf("%s: %w", path, build.ErrNoBuilder), "name the folder with the source, or an image")
+	}
+	w := tabwriter.NewWriter(term.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "BUILDER\tUSED\tWHY")
+	for i, c := range choices {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", c.Builder, map[bool]string{true: "yes", false: "no"}[i == 0], c.Why)
+	}
+	return w.Flush()
+}
+
+func buildIntoRegistry(cmd *cobra.Command, term *terminal, target *clientFlags, path, name, builder, output string) error {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("build %s: %w", path, err)
+	}
+	if name == "" {
+		name = strings.TrimSuffix(filepath.Base(abs), filepath.Ext(abs))
+	}
+	if name, err = serviceName(name); err != nil {
+		return err
+	}
+	c, err := connect(cmd.Context(), target.kubeconfig(cmd.Flags()))
+	if err != nil {
+		return err
+	}
+	s, err := describeSession(cmd.Context(), &session{client: c})
+	if err != nil {
+		return err
+	}
+	reference, err := s.build(cmd.Context(), term, source{path: abs, namespace: target.namespace, name: name, builder: builder})
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		return json.NewEncoder(term.out).Encode(map[string]string{"image": reference})
+	}
+	fmt.Fprintln(term.out, reference)
+	return nil
+}
+
+// source is code on this machine and the name its image gets.
+type source struct {
+	path, namespace, name, builder string
+}
+
+// build makes an image of a source with the rights of this process, puts it into the daemon's registry and gives the
+// reference, pinned by digest.
+func (s *session) build(ctx context.Context, term *terminal, from source) (string, error) {
+	if s.info.Registry == "" {
+		return "", withTry(fmt.Errorf("build %s: the daemon runs without its registry", from.path), "start it without --disable registry")
+	}
+	begin := time.Now()
+	result, err := build.Build(ctx, build.Request{
+		Dir: from.path, Builder: from.builder, CacheDir: buildCache(),
+		Progress: func(e build.Event) { term.note("%-8s %s", e.Step, e.Text) },
+	})
+	if err != nil {
+		return "", err
+	}
+	repository := fmt.Sprintf("%s/%s/%s", s.info.Registry, from.namespace, from.name)
+	if err := build.Push(ctx, result, repository+":latest", build.PushOptions{PlainHTTP: true}); err != nil {
+		return "", err
+	}
+	term.note("%-8s %s in %s", "built", shortDigest(result.Digest.String()), took(time.Since(begin)))
+	return repository + "@" + result.Digest.String(), nil
+}
+
+// build is the step of run and deploy.
+func (r *runner) build(ctx context.Context, s *session, path, name string) (string, error) {
+	return s.build(ctx, r.term, source{path: path, namespace: r.target.namespace, name: name, builder: r.builder})
+}
+
+// buildCache is the user's own folder for what makes the next build fast; empty where there is none.
+func buildCache() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "fairlead", "build")
+}
+
+func shortDigest(digest string) string {
+	_, hex, _ := strings.Cut(digest, ":")
+	return hex[:min(12, len(hex))]
+}
