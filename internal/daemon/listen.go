@@ -11,27 +11,39 @@ import (
 
 // listeners hands out listening sockets: those that systemd passed by name (FileDescriptorName=api, gateway, ...), else
 // new ones.
-type listeners struct{ inherited map[string][]net.Listener }
+type listeners struct {
+	inherited map[string][]net.Listener
+	taken     []net.Listener
+}
 
 func newListeners() (*listeners, error) {
 	inherited, err := activation.ListenersWithNames()
 	if err != nil {
 		return nil, fmt.Errorf("sockets passed by systemd: %w", err)
 	}
-	return &listeners{inherited}, nil
+	return &listeners{inherited: inherited}, nil
 }
 
 // take gives the listener of a component. The error of a busy address says which flag changes it.
 func (l *listeners) take(name, address string) (net.Listener, error) {
 	if passed := l.inherited[name]; len(passed) > 0 {
 		l.inherited[name] = passed[1:]
+		l.taken = append(l.taken, passed[0])
 		return passed[0], nil
 	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, listenError(name, address, err)
 	}
+	l.taken = append(l.taken, listener)
 	return listener, nil
+}
+
+// closeTaken closes what was handed out, when the daemon cannot be made after all.
+func (l *listeners) closeTaken() {
+	for _, listener := range l.taken {
+		listener.Close()
+	}
 }
 
 func listenError(name, address string, err error) error {

@@ -1,10 +1,36 @@
 package daemon
 
 import (
+	"context"
+	"errors"
+	"net"
+	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/fairlead-dev/fairlead/internal/oci"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
+
+// Drain times of the components that need no more than a moment.
+const (
+	storeDrain = 15 * time.Second
+	shortDrain = 5 * time.Second
+)
+
+// wiring holds the components while they are put together.
+type wiring struct {
+	*Daemon
+	listen *listeners
+	// closers give up what was opened when a later step of wire fails.
+	closers   []func() error
+	registry  *prometheus.Registry
+	addresses Addresses
+
+	objects *store.Store
+	images  *oci.Store
+}
 
 // wire opens the components and says in which order they start.
 func (d *Daemon) wire() error {
@@ -12,23 +38,79 @@ func (d *Daemon) wire() error {
 	if err != nil {
 		return err
 	}
-	registry := newRegistry()
-	objects, err := store.New(store.Config{
-		Dir: d.path(storeFolder), QuotaBytes: d.settings.StoreQuota, Logger: d.logger.With("component", "store"), Registerer: registry,
+	w := &wiring{Daemon: d, listen: listen, registry: newRegistry()}
+	for _, step := range []func() error{w.wireStore, w.wireMetrics, w.wireImages} {
+		if err := step(); err != nil {
+			listen.closeTaken()
+			for _, c := range slices.Backward(w.closers) {
+				err = errors.Join(err, c())
+			}
+			return err
+		}
+	}
+	d.addresses.Store(&w.addresses)
+	return nil
+}
+
+func (w *wiring) wireStore() (err error) {
+	w.objects, err = store.New(store.Config{
+		Dir: w.path(storeFolder), QuotaBytes: w.settings.StoreQuota,
+		Logger: w.logger.With("component", "store"), Registerer: w.registry,
 	})
 	if err != nil {
 		return err
 	}
-	d.parts.add("store", 15*time.Second, objects.Run)
-	var addresses Addresses
-	if !d.settings.disabled("metrics") {
-		listener, err := listen.take("metrics", d.settings.MetricsListen)
-		if err != nil {
+	w.parts.add("store", storeDrain, w.objects.Run)
+	return nil
+}
+
+func (w *wiring) wireMetrics() error {
+	if w.settings.disabled("metrics") {
+		return nil
+	}
+	listener, err := w.listen.take("metrics", w.settings.MetricsListen)
+	if err != nil {
+		return err
+	}
+	w.addresses.Metrics = listener.Addr().String()
+	w.parts.add("metrics", shortDrain, newWebServer("metrics", listener, newMetricsHandler(w.registry), time.Second).run)
+	return nil
+}
+
+// wireImages opens the image store and, unless it is disabled, the registry in front of it.
+func (w *wiring) wireImages() error {
+	var listener net.Listener
+	hosts := []string{w.settings.RegistryListen}
+	if !w.settings.disabled("registry") {
+		var err error
+		if listener, err = w.listen.take("registry", w.settings.RegistryListen); err != nil {
 			return err
 		}
-		addresses.Metrics = listener.Addr().String()
-		d.parts.add("metrics", 5*time.Second, newMetricsServer(listener, registry).run)
+		w.addresses.Registry = listener.Addr().String()
+		hosts = registryNames(listener.Addr())
 	}
-	d.addresses.Store(&addresses)
+	var err error
+	w.images, err = oci.New(oci.Config{
+		Dir: w.path("images"), Hosts: hosts, Logger: w.logger.With("component", "images"), Registerer: w.registry,
+	})
+	if err != nil {
+		return err
+	}
+	w.closers = append(w.closers, w.images.Close)
+	w.parts.add("images", shortDrain, func(ctx context.Context, ready func()) error {
+		return errors.Join(w.images.Run(ctx, ready), w.images.Close())
+	})
+	if listener != nil {
+		w.parts.add("registry", w.settings.Drain, newWebServer("registry", listener, w.images.Handler(), w.settings.Drain).run)
+	}
 	return nil
+}
+
+// registryNames are the hosts by which references name our own registry.
+func registryNames(address net.Addr) []string {
+	_, port, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return []string{address.String()}
+	}
+	return []string{address.String(), net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("localhost", port)}
 }
