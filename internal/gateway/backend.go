@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const defaultQueueLimit = 10_000
@@ -22,8 +24,11 @@ func (e *failedError) Error() string { return e.reason }
 // backend is the state behind one Backend: its instances, their slots and the waiting room.
 type backend struct {
 	name   string
-	wakeUp func(backend string)
+	wakeUp func(backend string)    // never nil
 	spec   atomic.Pointer[Backend] // nil until a table names the backend
+
+	series   sync.Map // of caller names to their *series
+	duration atomic.Pointer[prometheus.Observer]
 
 	mu        sync.Mutex
 	instances []*instance // those that take requests
@@ -75,9 +80,9 @@ func (b *backend) release(i *instance, worked bool, now time.Time) {
 	b.mu.Unlock()
 }
 
-// acquire takes a slot: at once where one is free and nobody waits, otherwise in turn. It gives the time the request joined the
-// room, zero if it did not.
-func (b *backend) acquire(ctx context.Context, now time.Time) (*instance, time.Time, error) {
+// acquire takes a slot: at once where one is free and nobody waits, otherwise in turn, after a call of joining. It gives the time the
+// request joined the room, zero if it did not.
+func (b *backend) acquire(ctx context.Context, now time.Time, joining func(cold bool)) (*instance, time.Time, error) {
 	b.mu.Lock()
 	if b.room.len == 0 {
 		if i := b.pick(now); i != nil {
@@ -92,14 +97,15 @@ func (b *backend) acquire(ctx context.Context, now time.Time) (*instance, time.T
 	}
 	w := &waiter{granted: make(chan grant, 1)}
 	b.room.push(w)
-	first := b.room.len == 1
-	if first && len(b.instances) == 0 {
+	first, cold := b.room.len == 1, len(b.instances) == 0
+	if first && cold {
 		b.asked = now
 	}
 	b.mu.Unlock()
-	if first && b.wakeUp != nil {
+	if first {
 		b.wakeUp(b.name)
 	}
+	joining(cold)
 	return b.wait(ctx, w, now)
 }
 
@@ -207,7 +213,7 @@ func (b *backend) setInstances(list []Instance, now time.Time) {
 		b.asked = now
 	}
 	b.mu.Unlock()
-	if orphans && b.wakeUp != nil {
+	if orphans {
 		b.wakeUp(b.name)
 	}
 }
@@ -262,6 +268,20 @@ func (b *backend) fail(reason string) {
 	b.asked = time.Time{}
 }
 
+// firstByte notes that an instance answered a request that had waited for it, and gives the trace of its wake: whole is true for
+// the first answer only.
+func (b *backend) firstByte(i *instance, now time.Time) (trace WakeTrace, whole bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i.wake == nil {
+		return WakeTrace{}, false
+	}
+	if i.wake.FirstByte.IsZero() {
+		i.wake.FirstByte, whole = now, true
+	}
+	return *i.wake, whole
+}
+
 // unused says that nothing would be lost with this backend.
 func (b *backend) unused() bool {
 	b.mu.Lock()
@@ -290,4 +310,11 @@ func (b *backend) stats() Stats {
 		s.Instances = append(s.Instances, InstanceStats{ID: i.id, InFlight: i.inflight, Draining: true})
 	}
 	return s
+}
+
+// now counts the requests that instances have, those that wait, and the instances.
+func (b *backend) now() (inflight, waiting, ready int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.load.current - b.room.len, b.room.len, len(b.instances)
 }

@@ -14,6 +14,7 @@ import (
 var (
 	errTimeout      = errors.New("no first byte of the answer within the time allowed")
 	errStartTimeout = errors.New("the instance did not begin its answer within the time allowed")
+	errWaking       = errors.New("the wake takes longer than a browser should wait")
 	errIdleTimeout  = errors.New("no byte of the answer for longer than the time allowed")
 )
 
@@ -21,7 +22,6 @@ var (
 type exchange struct {
 	g       *Gateway
 	caller  *Caller
-	route   *route
 	rule    *rule
 	split   *split
 	backend *backend
@@ -35,6 +35,12 @@ type exchange struct {
 
 	instance *instance // whose slot is taken
 	joined   time.Time // when it joined the room; zero if it did not
+	granted  time.Time // when it got the slot; only set if it joined the room
+	browser  bool      // may be shown a page instead of an answer
+	timing   bool      // asked for Server-Timing
+	waking   *time.Timer
+	logged   bool
+	parent   string // traceparent that the instance got
 	status   int
 	size     atomic.Int64
 }
@@ -88,27 +94,24 @@ func (x *exchange) end() {
 	if x.idle != nil {
 		x.idle.stop()
 	}
-	x.backend.leave(x.instance, time.Now())
+	now := time.Now()
+	x.backend.leave(x.instance, now)
 	x.cancel(nil)
+	x.g.metrics.done(x, now)
 }
 
-// RoundTrip takes a slot and sends the request there. It implements http.RoundTripper for the proxy, which calls it through forwarder.
+// roundTrip takes a slot and sends the request there. It implements http.RoundTripper for the proxy, which calls it through forwarder.
 func (x *exchange) roundTrip(out *http.Request) (*http.Response, error) {
 	ctx := out.Context()
 	body := out.Body
 	for attempt := 0; ; attempt++ {
-		i, joined, err := x.backend.acquire(ctx, time.Now())
-		if err != nil {
+		if err := x.acquire(ctx); err != nil {
 			return nil, err
-		}
-		x.instance = i
-		if !joined.IsZero() && x.joined.IsZero() {
-			x.joined = joined
 		}
 		if body != nil {
 			out.Body = openBody{body}
 		}
-		res, err := x.send(out, i)
+		res, err := x.send(out, x.instance)
 		if err == nil {
 			return res, nil
 		}
@@ -118,11 +121,39 @@ func (x *exchange) roundTrip(out *http.Request) (*http.Response, error) {
 		if !x.mayRetry(out, err, attempt) {
 			return nil, err
 		}
+		x.g.metrics.retries.Inc()
+		x.backend.release(x.instance, false, time.Now())
 		x.instance = nil
-		x.backend.release(i, false, time.Now())
 		if err := x.pause(ctx, attempt); err != nil {
 			return nil, err
 		}
+	}
+}
+
+// acquire takes a slot, waiting if need be.
+func (x *exchange) acquire(ctx context.Context) error {
+	i, joined, err := x.backend.acquire(ctx, time.Now(), x.joining)
+	if x.waking != nil && !x.waking.Stop() && ctx.Err() == nil {
+		<-ctx.Done() // it has fired and is about to cancel
+	}
+	x.waking = nil
+	if err != nil {
+		return err
+	}
+	x.instance = i
+	if !joined.IsZero() {
+		x.granted = time.Now()
+		if x.joined.IsZero() {
+			x.joined = joined
+		}
+	}
+	return nil
+}
+
+// joining is called when the exchange has to wait; cold means that there is no instance at all.
+func (x *exchange) joining(cold bool) {
+	if cold && x.browser {
+		x.waking = time.AfterFunc(wakingAfter, func() { x.cancel(errWaking) })
 	}
 }
 
@@ -142,6 +173,7 @@ func (x *exchange) send(out *http.Request, i *instance) (*http.Response, error) 
 		res.Body.Close()
 		return nil, errTimeout
 	}
+	x.noteFirstByte(res)
 	if x.idle != nil {
 		res.Body = x.idle.wrap(res.Body)
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -101,11 +102,19 @@ func newTraceparent() string {
 	return string(buf)
 }
 
-// traceHeaders continues the caller's trace or begins one.
-func traceHeaders(out http.Header) {
+// traceHeaders continues the caller's trace or begins one, and gives the traceparent that is sent.
+func traceHeaders(out http.Header) string {
 	if v := out["Traceparent"]; len(v) == 1 && traceID(v[0]) != "" {
-		return
+		return v[0]
 	}
-	out["Traceparent"] = []string{newTraceparent()}
+	parent := newTraceparent()
+	out["Traceparent"] = []string{parent}
 	delete(out, "Tracestate")
+	return parent
+}
+
+// contentLength reads the length that an answer announces.
+func contentLength(h http.Header) (int64, bool) {
+	n, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
+	return n, err == nil && n >= 0
 }

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,25 +23,41 @@ type Config struct {
 	HTTP, HTTPS []string
 	// HTTPListeners and HTTPSListeners are listeners to use besides, for example those inherited from systemd. The gateway closes them.
 	HTTPListeners, HTTPSListeners []net.Listener
+	// ReusePort lets another process listen on the same addresses, so that a successor can start before this one has ended.
+	ReusePort bool
+	// TLS is needed for HTTPS.
+	TLS TLS
+	// MaxConnections from clients at once, over all listeners; further ones are closed at once. 0 means 16,384.
+	MaxConnections int
 	// Wake is called when requests begin to wait: for an instance, or for a slot on the instances there are. It must not block.
 	Wake func(backend string)
 	// OnWake, when set, is told about each wake that a request waited for, after its first byte. It must not block.
 	OnWake func(WakeTrace)
-	// RequestLog receives the request log lines; nil writes none.
-	RequestLog io.Writer
+	// RequestLog receives the request log lines, with the backend and instance they are about ("" if none was reached). The line ends
+	// with a newline and is valid during the call only. Nil writes no request log.
+	RequestLog func(backend, instance string, line []byte)
 	// DrainTimeout is how long Run waits at the end for requests in flight; 0 means 30 s.
 	DrainTimeout time.Duration
-	Logger       *slog.Logger
-	Registerer   prometheus.Registerer
+	// LameDuck is for how long, at the end, connections go on being served while each answer asks its client to open a new one; it
+	// ends early when none is left. 0 means 500 ms.
+	LameDuck   time.Duration
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
 }
 
 // Gateway is the way of requests to instances. It is safe for concurrent use.
 type Gateway struct {
 	cfg       Config
 	log       *slog.Logger
+	metrics   *metrics
 	proxy     *httputil.ReverseProxy
 	server    *http.Server
 	plain     []net.Listener
+	secure    []net.Listener
+	certs     *certificates // nil without HTTPS
+	httpsPort int
+	open      atomic.Int64 // connections from clients
+	leaving   atomic.Bool  // the end has begun
 	routes    atomic.Pointer[routes]
 	inside    *handover
 	insideSrv *http.Server
@@ -57,55 +74,69 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.DrainTimeout == 0 {
 		cfg.DrainTimeout = 30 * time.Second
 	}
+	if cfg.LameDuck == 0 {
+		cfg.LameDuck = 500 * time.Millisecond
+	}
+	if cfg.MaxConnections == 0 {
+		cfg.MaxConnections = 16_384
+	}
 	g := &Gateway{cfg: cfg, log: cfg.Logger, backends: map[string]*backend{}, inside: newHandover()}
+	g.metrics = newMetrics(cfg.Registerer, g)
 	g.routes.Store(&routes{})
 	g.proxy = g.newProxy()
 	g.server = g.newServer(nil)
 	g.insideSrv = g.newServer(func(ctx context.Context, c net.Conn) context.Context {
 		return context.WithValue(ctx, callerKey{}, c.(*insideConn).caller)
 	})
-	g.plain = cfg.HTTPListeners
-	for _, addr := range cfg.HTTP {
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
+	if err := g.listen(); err != nil {
+		return nil, err
+	}
+	if len(g.secure) > 0 {
+		if err := g.openTLS(); err != nil {
 			g.closeListeners()
-			return nil, fmt.Errorf("listening for HTTP on %s: %w", addr, err)
+			return nil, err
 		}
-		g.plain = append(g.plain, l)
 	}
 	return g, nil
 }
 
-func (g *Gateway) closeListeners() {
-	for _, l := range g.plain {
-		l.Close()
+func (g *Gateway) openTLS() error {
+	if g.cfg.TLS.Dir == "" {
+		return errors.New("HTTPS is listened for, but there is no directory for certificates")
 	}
-}
-
-// Addrs gives the addresses on which plain HTTP and HTTPS are accepted, in the order of the configuration, inherited ones first.
-func (g *Gateway) Addrs() (plain, tls []net.Addr) {
-	for _, l := range g.plain {
-		plain = append(plain, l.Addr())
+	certs, err := newCertificates(g.cfg.TLS, func(host string) bool { return g.routes.Load().host(host) != nil })
+	if err != nil {
+		return err
 	}
-	return plain, nil
+	g.certs = certs
+	g.httpsPort = g.cfg.TLS.PublicPort
+	if tcp, ok := g.secure[0].Addr().(*net.TCPAddr); ok && g.httpsPort == 0 {
+		g.httpsPort = tcp.Port
+	}
+	g.server.TLSConfig = g.tlsConfig()
+	return nil
 }
 
 // Run accepts connections until ctx ends, then lets the requests in flight finish for at most Config.DrainTimeout. It returns nil after
 // an orderly end.
 func (g *Gateway) Run(ctx context.Context, ready func()) error {
-	failed := make(chan error, len(g.plain)+1)
+	failed := make(chan error, len(g.plain)+len(g.secure)+1)
 	var all sync.WaitGroup
-	serve := func(srv *http.Server, l net.Listener) {
+	serve := func(l net.Listener, serve func(net.Listener) error) {
 		all.Go(func() {
-			if err := srv.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			err := serve(l)
+			if err != nil && !errors.Is(err, http.ErrServerClosed) && !g.leaving.Load() {
 				failed <- fmt.Errorf("serving on %s: %w", l.Addr(), err)
 			}
 		})
 	}
 	for _, l := range g.plain {
-		serve(g.server, l)
+		serve(&bounded{l, g, "http"}, g.server.Serve)
 	}
-	serve(g.insideSrv, g.inside)
+	for _, l := range g.secure {
+		serve(&bounded{l, g, "https"}, func(l net.Listener) error { return g.server.ServeTLS(l, "", "") })
+	}
+	serve(g.inside, g.insideSrv.Serve)
 	if ready != nil {
 		ready()
 	}
@@ -114,14 +145,21 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	err = errors.Join(err, g.shutdown(context.WithoutCancel(ctx)))
+	g.shutdown(context.WithoutCancel(ctx))
 	all.Wait()
+	if g.certs != nil {
+		g.certs.close()
+	}
 	return err
 }
 
-func (g *Gateway) shutdown(ctx context.Context) error {
+// shutdown ends in three steps: no new connections; every answer asks for a new connection; what is still there is waited for.
+func (g *Gateway) shutdown(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.DrainTimeout)
 	defer cancel()
+	g.leaving.Store(true)
+	g.closeListeners()
+	g.lameDuck(ctx)
 	var both sync.WaitGroup
 	for _, srv := range []*http.Server{g.server, g.insideSrv} {
 		both.Go(func() {
@@ -132,7 +170,21 @@ func (g *Gateway) shutdown(ctx context.Context) error {
 		})
 	}
 	both.Wait()
-	return nil
+}
+
+// lameDuck waits until clients have gone to other connections.
+func (g *Gateway) lameDuck(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.LameDuck)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for g.open.Load() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Apply puts a table in force, whole and at once. A table that contradicts itself is refused and the one before stays.
@@ -147,9 +199,13 @@ func (g *Gateway) Apply(t Table) error {
 		rs.backends[spec.Name].spec.Store(&spec)
 	}
 	g.routes.Store(rs)
+	if g.certs != nil {
+		g.certs.local.keep(func(name string) bool { return rs.host(name) != nil || net.ParseIP(name) != nil || name == "localhost" })
+	}
 	for name, b := range g.backends {
 		if rs.backends[name] == nil && b.unused() {
 			delete(g.backends, name)
+			g.metrics.forget(b)
 		}
 	}
 	return nil
@@ -159,10 +215,25 @@ func (g *Gateway) Apply(t Table) error {
 func (g *Gateway) ensure(name string) *backend {
 	b := g.backends[name]
 	if b == nil {
-		b = newBackend(name, g.cfg.Wake)
+		b = newBackend(name, g.wake)
 		g.backends[name] = b
 	}
 	return b
+}
+
+// snapshot gives the backends there are.
+func (g *Gateway) snapshot() []*backend {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Collect(maps.Values(g.backends))
+}
+
+// wake passes on that requests wait.
+func (g *Gateway) wake(name string) {
+	g.metrics.wakes.Inc()
+	if g.cfg.Wake != nil {
+		g.cfg.Wake(name)
+	}
 }
 
 func (g *Gateway) backend(name string) *backend {

@@ -21,6 +21,9 @@ func start(t testing.TB, cfg Config) (*Gateway, string) {
 	if cfg.DrainTimeout == 0 {
 		cfg.DrainTimeout = 5 * time.Second
 	}
+	if cfg.LameDuck == 0 {
+		cfg.LameDuck = time.Millisecond
+	}
 	g, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -58,6 +58,7 @@ func (g *Gateway) newServer(connContext func(context.Context, net.Conn) context.
 	return &http.Server{
 		Handler:           g,
 		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 250, WriteByteTimeout: time.Minute},
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -72,41 +73,57 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		c = outside
 	}
+	if g.leaving.Load() {
+		w.Header().Set("Connection", "close")
+	}
 	if r.Method == http.MethodConnect {
-		refuse(w, http.StatusMethodNotAllowed, "CONNECT is not served here")
+		g.refuse(w, connectMethod)
 		return
 	}
-	route := g.routes.Load().find(r.Host, c)
+	rs := g.routes.Load()
+	if r.TLS == nil && g.certs != nil && g.certs.http != nil && g.certs.http.HandleHTTPChallenge(w, r) {
+		return
+	}
+	route := rs.find(r.Host, c)
 	switch {
 	case route == nil:
-		refuse(w, http.StatusNotFound, "no service has this host name")
+		g.refuse(w, unknownHost)
 		return
 	case r.Header[probeHeader] != nil:
 		answerProbe(w, r, route)
 		return
 	case !route.allows(c):
-		refuse(w, http.StatusForbidden, "the service does not allow calls from "+c.name())
+		g.refuse(w, forbidden)
+		return
+	}
+	if route.Redirect != RedirectNever && g.redirect(w, r, route, rs, c) {
 		return
 	}
 	rule := route.rule(r.URL.Path, r.Header)
 	if rule == nil {
-		refuse(w, http.StatusNotFound, "the service does not serve this path")
+		g.refuse(w, unknownPath)
 		return
 	}
 	split := rule.split(rand.IntN)
-	x := &exchange{g: g, caller: c, route: route, rule: rule, split: split, backend: split.backend, spec: split.backend.spec.Load(), arrived: time.Now()}
-	x.serve(w, r)
+	x := &exchange{g: g, caller: c, rule: rule, split: split, backend: split.backend, spec: split.backend.spec.Load(), arrived: time.Now()}
+	x.serve(w, r, rs)
 }
 
-func (x *exchange) serve(w http.ResponseWriter, r *http.Request) {
+func (x *exchange) serve(w http.ResponseWriter, r *http.Request, rs *routes) {
 	if h := x.spec.Handler; h != nil {
 		x.serveHere(w, r, h)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	x.cancel = cancel
+	x.timing = r.Header[serverTimingHeader] != nil
+	x.browser = !x.spec.NoWakingPage && browses(r)
+	x.logged = rs.requestLog != nil && x.g.cfg.RequestLog != nil
 	x.backend.enter(x.arrived)
 	defer x.end()
+	if x.logged {
+		defer x.writeLog(rs.requestLog, r)
+	}
 	if d := x.spec.Timeout; d > 0 {
 		x.after(d, errTimeout)
 	}
@@ -121,11 +138,40 @@ func (x *exchange) serve(w http.ResponseWriter, r *http.Request) {
 	x.g.proxy.ServeHTTP(w, r)
 }
 
+// serveHere lets a handler of this process answer.
 func (x *exchange) serveHere(w http.ResponseWriter, r *http.Request, h http.Handler) {
+	x.backend.enter(x.arrived)
+	noted := &statusWriter{ResponseWriter: w, x: x}
+	defer func() {
+		now := time.Now()
+		x.backend.leave(nil, now)
+		x.g.metrics.done(x, now)
+	}()
 	r = r.Clone(r.Context())
 	x.setHeaders(r, r)
-	h.ServeHTTP(w, r)
+	h.ServeHTTP(noted, r)
+	if x.status == 0 {
+		x.status = http.StatusOK
+	}
 }
+
+// statusWriter notes the status of an answer that is made in this process.
+type statusWriter struct {
+	http.ResponseWriter
+	x *exchange
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if status >= 200 && w.x.status == 0 {
+		w.x.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+
+// Unwrap is for http.ResponseController.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func rewrite(p *httputil.ProxyRequest) {
 	x := exchangeOf(p.In)
@@ -143,7 +189,7 @@ func (x *exchange) setHeaders(out, in *http.Request) {
 		proto = "https"
 	}
 	forwardHeaders(out.Header, in.Header, in.RemoteAddr, in.Host, proto)
-	traceHeaders(out.Header)
+	x.parent = traceHeaders(out.Header)
 	delete(out.Header, callerHeader)
 	if x.caller.Service != "" {
 		out.Header[callerHeader] = []string{x.caller.name()}
@@ -163,6 +209,9 @@ func (x *exchange) setHeaders(out, in *http.Request) {
 func noteAnswer(res *http.Response) error {
 	x := exchangeOf(res.Request)
 	x.status = res.StatusCode
+	if x.logged && res.StatusCode != http.StatusSwitchingProtocols {
+		res.Body = &countedBody{res.Body, x}
+	}
 	return nil
 }
 
@@ -170,26 +219,71 @@ func noteAnswer(res *http.Response) error {
 func answerProbe(w http.ResponseWriter, r *http.Request, route *route) {
 	w.Header().Set(hashHeader, route.Hash)
 	w.WriteHeader(http.StatusOK)
+	if name := r.Header.Get(probeHeader); name == "activator" || name == "queue" {
+		_, _ = io.WriteString(w, name) // what Knative's components of these names answer
+	}
 }
 
-// refuse answers with an error of the gateway's own.
-func refuse(w http.ResponseWriter, status int, reason string) {
+// refusal is why the gateway does not pass a request on, as a label of the metric.
+type refusal string
+
+const (
+	unknownHost   refusal = "unknown_host"
+	unknownPath   refusal = "unknown_path"
+	forbidden     refusal = "forbidden"
+	connectMethod refusal = "connect"
+)
+
+func (f refusal) status() int {
+	switch f {
+	case forbidden:
+		return http.StatusForbidden
+	case connectMethod:
+		return http.StatusMethodNotAllowed
+	}
+	return http.StatusNotFound
+}
+
+func (f refusal) sentence() string {
+	switch f {
+	case forbidden:
+		return "the service does not allow calls from here"
+	case connectMethod:
+		return "CONNECT is not served here"
+	case unknownPath:
+		return "the service does not serve this path"
+	}
+	return "no service has this host name"
+}
+
+func (g *Gateway) refuse(w http.ResponseWriter, f refusal) {
+	g.metrics.refused.WithLabelValues(string(f)).Inc()
+	answer(w, f.status(), f.sentence())
+}
+
+// answer writes an answer of the gateway's own.
+func answer(w http.ResponseWriter, status int, sentence string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, "fairlead: "+reason+"\n")
+	_, _ = io.WriteString(w, "fairlead: "+sentence+"\n")
 }
 
 // answerError answers for an exchange that got no answer from an instance.
 func answerError(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r)
+	if errors.Is(context.Cause(r.Context()), errWaking) {
+		x.status = http.StatusServiceUnavailable
+		showWaking(w)
+		return
+	}
 	status, reason := verdict(x, r.Context(), err)
 	x.status = status
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
-	refuse(w, status, reason)
+	answer(w, status, reason)
 }
 
 // statusClientGone is recorded for a request whose client did not wait for the answer. Nobody reads it.

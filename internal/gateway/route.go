@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +17,7 @@ type routes struct {
 	exact      map[string]*route
 	wild       map[string]*route // by the domain after "*."
 	backends   map[string]*backend
+	certs      map[string]*tls.Certificate // the user's, by name or "*.domain"
 	requestLog *template.Template
 	logProbes  bool
 }
@@ -48,7 +50,7 @@ type header struct {
 
 // compile checks the table and makes it ready; get gives the state kept under a backend's name.
 func compile(t Table, get func(string) *backend) (*routes, error) {
-	rs := &routes{exact: map[string]*route{}, wild: map[string]*route{}, backends: map[string]*backend{}, logProbes: t.RequestLogProbes}
+	rs := &routes{exact: map[string]*route{}, wild: map[string]*route{}, backends: map[string]*backend{}, certs: map[string]*tls.Certificate{}, logProbes: t.RequestLogProbes}
 	var errs []error
 	for _, spec := range t.Backends {
 		if rs.backends[spec.Name] != nil {
@@ -59,6 +61,9 @@ func compile(t Table, get func(string) *backend) (*routes, error) {
 	}
 	for _, in := range t.Routes {
 		errs = append(errs, rs.add(in))
+	}
+	for _, c := range t.Certificates {
+		errs = append(errs, rs.addCertificate(c))
 	}
 	if t.RequestLog != "" {
 		tmpl, err := parseRequestLog(t.RequestLog)

@@ -100,8 +100,8 @@ const (
 type Backend struct {
 	// Name is the key, by custom "<namespace>/<revision>".
 	Name string
-	// Service, Configuration and Namespace are words for the request log and the caller's metrics only.
-	Namespace, Service, Configuration string
+	// Namespace, Service, Configuration and Revision are words for the request log and the metrics only.
+	Namespace, Service, Configuration, Revision string
 	// Handler, when set, answers all requests in this process; there are no instances, slots or timeouts. It is how the broker is reached.
 	Handler http.Handler
 	// Protocol that instances speak.
