@@ -79,3 +79,7 @@ check: fmt tidy lint test ## what to run before a commit
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin dist coverage.out
+
+.PHONY: conformance
+conformance: setup build ## run the Knative Serving conformance suites against bin/fairlead (ARGS="-suites runtime -run Probe")
+	test/conformance/run $(ARGS)
