@@ -60,7 +60,7 @@ func (r *runner) flags() {
 	flag.StringVar(&r.ingress, "ingress", "127.0.0.1", "address at which the gateway is reached; its ports come from the API")
 	flag.StringVar(&r.domain, "domain", "example.com", "domain of the services")
 	flag.StringVar(&r.logLevel, "daemon-log-level", "info", "log level of the daemon")
-	flag.StringVar(&r.out, "out", "", "folder for reports and logs (default bin/conformance of the repository)")
+	flag.StringVar(&r.out, "out", "", "folder for reports and logs (default bin/conformance-serving of the repository)")
 	flag.StringVar(&daemonArgs, "daemon-args", "", "further arguments of the daemon, separated by blanks")
 	flag.StringVar(&suiteArgs, "suite-args", "", "further arguments of the suites, separated by blanks")
 	flag.IntVar(&r.parallel, "parallel", 4, "tests of a suite that run at once")
@@ -146,7 +146,7 @@ func (r *runner) locate(ctx context.Context) error {
 		r.binary = filepath.Join(root, "bin", "fairlead")
 	}
 	if r.out == "" {
-		r.out = filepath.Join(root, "bin", "conformance")
+		r.out = filepath.Join(root, "bin", "conformance-serving")
 	}
 	return os.MkdirAll(filepath.Join(r.out, "images"), 0o755)
 }
