@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/kubernetes"
 
+	"github.com/fairlead-dev/fairlead/internal/api"
 	"github.com/fairlead-dev/fairlead/internal/oci"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
@@ -30,6 +32,9 @@ type wiring struct {
 
 	objects *store.Store
 	images  *oci.Store
+	server  *api.Server
+	client  kubernetes.Interface
+	live    lateLive
 }
 
 // wire opens the components and says in which order they start.
@@ -39,7 +44,7 @@ func (d *Daemon) wire() error {
 		return err
 	}
 	w := &wiring{Daemon: d, listen: listen, registry: newRegistry()}
-	for _, step := range []func() error{w.wireStore, w.wireMetrics, w.wireImages} {
+	for _, step := range []func() error{w.wireStore, w.wireMetrics, w.wireAPI, w.wireImages, w.wireInfo} {
 		if err := step(); err != nil {
 			listen.closeTaken()
 			for _, c := range slices.Backward(w.closers) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 
 	"go.uber.org/zap/zapcore"
 )
@@ -44,11 +45,30 @@ func (c *logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for k, v := range enc.Fields {
 		attrs = append(attrs, slog.Any(k, v))
 	}
-	c.log.LogAttrs(context.Background(), levelOf(e.Level), "store engine", attrs...)
+	level := levelOf(e.Level)
+	if ordinary(e.Message) {
+		level = slog.LevelDebug
+	}
+	c.log.LogAttrs(context.Background(), level, "store engine", attrs...)
 	return nil
 }
 
 func (c *logCore) Sync() error { return nil }
+
+// ordinary tells whether etcd warns of something that is as it should be here: a cluster of one on a unix socket, a
+// first start, a stop.
+func ordinary(message string) bool {
+	for _, m := range []string{
+		"Running http and grpc server on single port.", "simple token is not cryptographically signed",
+		"etcdserver: failed to register grpc metrics", "Failed to detect schema version", "failed to update storage version",
+		"stopping insecure grpc server due to error", "stopped insecure grpc server due to error", "setting up serving from embedded etcd failed.",
+	} {
+		if strings.HasPrefix(message, m) {
+			return true
+		}
+	}
+	return false
+}
 
 func levelOf(l zapcore.Level) slog.Level {
 	switch {

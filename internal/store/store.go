@@ -248,6 +248,7 @@ func (s *Store) etcdConfig() (*embed.Config, error) {
 	cfg.EnableGRPCGateway = false
 	cfg.StrictReconfigCheck = true
 	cfg.WarningApplyDuration = time.Second
+	cfg.WarningUnaryRequestDuration = time.Second
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(&logCore{log: s.log},
 		zap.WithFatalHook(fatalHook{s}), zap.WithPanicHook(fatalHook{s})))
 	return cfg, nil

@@ -1,0 +1,56 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+
+	kubeadmission "k8s.io/apiserver/pkg/admission"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/fairlead-dev/fairlead/internal/api"
+	"github.com/fairlead-dev/fairlead/internal/api/admission"
+	"github.com/fairlead-dev/fairlead/internal/knative"
+)
+
+// namespaces exist from the start beside those every API server has.
+var namespaces = []string{"knative-serving", "knative-eventing", "istio-system", InfoNamespace}
+
+// wireAPI opens the API server with Knative's kinds and rules, and the part that keeps the rules as their ConfigMaps say.
+func (w *wiring) wireAPI() error {
+	rules, err := admission.New(admission.Config{Logger: w.logger.With("component", "admission")})
+	if err != nil {
+		return err
+	}
+	w.server, err = api.New(api.Config{
+		Dir: w.path("api"), Kubeconfig: w.Kubeconfig(), Etcd: w.objects.Endpoint(), Listen: w.settings.APIListen,
+		Definitions: knative.Definitions(), Seeds: knative.SeedConfigMaps(), Namespaces: namespaces,
+		Admission: []kubeadmission.Interface{rules}, Live: &w.live,
+		Logger: w.logger.With("component", "api"), Registerer: w.registry,
+	})
+	if err != nil {
+		return err
+	}
+	w.addresses.API = w.server.Addr().String()
+	client, err := kubernetes.NewForConfig(w.server.Loopback())
+	if err != nil {
+		return fmt.Errorf("client for the API: %w", err)
+	}
+	w.parts.add("api", storeDrain, w.server.Run)
+	w.parts.add("rules", shortDrain, func(ctx context.Context, ready func()) error { return rules.Run(ctx, client, ready) })
+	w.client = client
+	return nil
+}
+
+// wireInfo publishes where the daemon listens, once everything else is ready.
+func (w *wiring) wireInfo() error {
+	info := Info{Addresses: w.addresses, Domain: w.settings.Domain}
+	w.parts.add("info", shortDrain, func(ctx context.Context, ready func()) error {
+		if err := publishInfo(ctx, w.client, info); err != nil {
+			return err
+		}
+		ready()
+		<-ctx.Done()
+		return nil
+	})
+	return nil
+}
