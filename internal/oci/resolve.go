@@ -68,7 +68,7 @@ func (s *Store) Resolve(ctx context.Context, q ResolveRequest) (Resolved, error)
 		desc, err := s.lookup(repo.name, orDefaultTag(r), r.Digest)
 		if err == nil {
 			res.Digest = desc.Digest
-			return res, s.complete(ctx, r, desc.Digest, q)
+			return res, s.complete(ctx, r, desc.Digest, own, q)
 		}
 		if !errors.Is(err, ErrNotFound) {
 			return Resolved{}, err
@@ -106,6 +106,5 @@ func (s *Store) localNames(r Reference, own bool) []localName {
 	if r.Host == "" {
 		names = append(names, localName{name: r.Path})
 	}
-	remote := r.remote()
-	return append(names, localName{name: remote.Repository(), pulled: true}, localName{name: remote.Repository()})
+	return append(names, localName{name: r.remote().Repository(), pulled: true})
 }
