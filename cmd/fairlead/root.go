@@ -8,9 +8,10 @@ import (
 
 // Groups of commands, in the order `fairlead help` shows them.
 const (
-	groupRun    = "run"
-	groupObject = "object"
-	groupHost   = "host"
+	groupRun     = "run"
+	groupService = "service"
+	groupObject  = "object"
+	groupHost    = "host"
 )
 
 func newRootCommand(term *terminal) *cobra.Command {
@@ -43,6 +44,7 @@ func newRootCommand(term *terminal) *cobra.Command {
 	})
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run code:"},
+		&cobra.Group{ID: groupService, Title: "Services:"},
 		&cobra.Group{ID: groupObject, Title: "Objects of the API:"},
 		&cobra.Group{ID: groupHost, Title: "This machine:"},
 	)
@@ -53,7 +55,16 @@ func newRootCommand(term *terminal) *cobra.Command {
 // addCommands lists every command once.
 func addCommands(root *cobra.Command, term *terminal) {
 	for group, commands := range map[string][]*cobra.Command{
-		groupRun:    {newRunCommand(term), newDeployCommand(term), newBuildCommand(term)},
+		groupRun: {newRunCommand(term), newDeployCommand(term), newBuildCommand(term)},
+		groupService: {
+			newListCommand(term),
+			newRevisionsCommand(term),
+			newTrafficCommand(term),
+			newRollbackCommand(term),
+			newScaleCommand(term),
+			newOpenCommand(term),
+			newEventsCommand(term),
+		},
 		groupObject: {},
 		groupHost: {
 			newServeCommand(term),
@@ -78,6 +89,26 @@ func exactArgs(n int) cobra.PositionalArgs {
 			return nil
 		}
 		return withTry(usagef("%s takes %s, got %d", cmd.CommandPath(), plural(n, "argument"), len(args)), "%s --help", cmd.CommandPath())
+	}
+}
+
+// atMostArgs is cobra.MaximumNArgs likewise.
+func atMostArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) <= n {
+			return nil
+		}
+		return withTry(usagef("%s takes at most %s, got %d", cmd.CommandPath(), plural(n, "argument"), len(args)), "%s --help", cmd.CommandPath())
+	}
+}
+
+// rangeArgs is cobra.RangeArgs likewise.
+func rangeArgs(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if least <= len(args) && len(args) <= most {
+			return nil
+		}
+		return withTry(usagef("%s takes %d to %s, got %d", cmd.CommandPath(), least, plural(most, "argument"), len(args)), "%s --help", cmd.CommandPath())
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"golang.org/x/term"
 )
 
 // Exit codes of every command.
@@ -28,9 +30,12 @@ func newTerminal(in, out, err *os.File) *terminal {
 	return &terminal{in: in, out: out, err: err, human: isTerminal(out) && os.Getenv("NO_COLOR") == ""}
 }
 
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// interactive says that results go to a person's terminal, with or without colour.
+func (t *terminal) interactive() bool {
+	out, isFile := t.out.(*os.File)
+	return isFile && isTerminal(out)
 }
 
 // note writes a line for the person who watches, never a result.
