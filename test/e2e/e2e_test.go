@@ -123,7 +123,7 @@ func daemonCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	switch verb {
 	case "start":
-		ts.Check(d.start(args))
+		ts.Check(d.start(environment(ts, d.env.Vars), args))
 	case "stop":
 		ts.Check(d.end(os.Interrupt))
 	case "kill":
@@ -133,13 +133,23 @@ func daemonCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func (d *runningDaemon) start(flags []string) error {
+// environment gives the variables of a script as they are now.
+func environment(ts *testscript.TestScript, vars []string) []string {
+	now := make([]string, len(vars))
+	for i, v := range vars {
+		name, _, _ := strings.Cut(v, "=")
+		now[i] = name + "=" + ts.Getenv(name)
+	}
+	return now
+}
+
+func (d *runningDaemon) start(environment, flags []string) error {
 	if d.cmd != nil {
 		return errors.New("the daemon runs already")
 	}
 	d.log, d.done = &lockedBuffer{}, make(chan error, 1)
 	cmd := exec.Command(binary, append([]string{"serve"}, flags...)...)
-	cmd.Dir, cmd.Env = d.env.WorkDir, d.env.Vars
+	cmd.Dir, cmd.Env = d.env.WorkDir, environment
 	cmd.Stdout, cmd.Stderr = d.log, d.log
 	if err := cmd.Start(); err != nil {
 		return err
