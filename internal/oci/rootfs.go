@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // RootFS is an image's root file system as overlayfs takes it. Close it when nothing mounts it any more.
@@ -42,6 +43,8 @@ type rootfsTable struct {
 	images map[digest.Digest]int // open root file systems by the digest they were asked for
 	dir    string
 	bootID string
+	// unsynced tells Run that there are layers to sync.
+	unsynced chan struct{}
 }
 
 // unpackedLayer is one layer on disk, or on its way there.
@@ -78,6 +81,7 @@ func (s *Store) openRootFS() error {
 	}
 	t := &s.rootfs
 	t.dir, t.bootID = filepath.Join(s.layout.dir, rootfsFolder), strings.TrimSpace(string(boot))
+	t.unsynced = make(chan struct{}, 1)
 	t.layers, t.images = map[digest.Digest]*unpackedLayer{}, map[digest.Digest]int{}
 	entries, err := os.ReadDir(t.dir)
 	if err != nil {
@@ -223,7 +227,52 @@ func (s *Store) unpackHeld(ctx context.Context, l Layer, u *unpackedLayer) error
 	}
 	t.mu.Unlock()
 	close(u.ready)
+	if err == nil {
+		select {
+		case t.unsynced <- struct{}{}:
+		default: // Run knows already
+		}
+	}
 	return err
+}
+
+// syncLayers makes unpacked layers durable, after the fact: until then a power cut means unpacking again, and waiting
+// for the disk would cost the first start more than that is worth.
+func (s *Store) syncLayers() error {
+	t := &s.rootfs
+	t.mu.Lock()
+	var states []layerState
+	for _, l := range t.layers {
+		if !l.state.Synced && l.state.DiffID != "" {
+			states = append(states, l.state)
+		}
+	}
+	t.mu.Unlock()
+	if len(states) == 0 {
+		return nil
+	}
+	dir, err := os.Open(t.dir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+		return err
+	}
+	for _, state := range states {
+		t.mu.Lock()
+		l := t.layers[state.DiffID]
+		var err error
+		if l != nil { // else collected in between
+			state.Synced, l.state.Synced = true, true
+			err = s.writeLayerState(state)
+		}
+		t.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unpackLayer puts a layer on disk: beside its place first, then renamed.

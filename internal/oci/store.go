@@ -119,7 +119,7 @@ func (s *Store) open() error {
 	return s.openRootFS()
 }
 
-// Run collects garbage now and then until ctx ends.
+// Run collects garbage now and then, and syncs unpacked layers, until ctx ends.
 func (s *Store) Run(ctx context.Context, ready func()) error {
 	tick := time.NewTicker(s.conf.CollectEvery)
 	defer tick.Stop()
@@ -130,6 +130,10 @@ func (s *Store) Run(ctx context.Context, ready func()) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-s.rootfs.unsynced:
+			if err := s.syncLayers(); err != nil {
+				s.log.Warn("unpacked layers are not synced", "err", err)
+			}
 		case <-tick.C:
 			if _, err := s.Prune(ctx, PruneRequest{}); err != nil && ctx.Err() == nil {
 				s.log.Error("image collection", "err", err)

@@ -34,25 +34,21 @@ func (u *unpacker) enterParent(name, dir string) error {
 		return nil
 	}
 	u.leaveParent()
-	f, err := u.root.Open(dir)
-	if err == nil {
-		// A directory, or a link to one: os.Root does not leave the root, but refuses absolute links.
-		if info, statErr := f.Stat(); statErr != nil || !info.IsDir() {
-			f.Close()
-			return &RefusedError{Entry: name, Reason: fmt.Sprintf("%q above it is not a directory", dir)}
-		}
-	} else {
+	f, err := u.openDir(dir)
+	if err != nil {
+		// Missing, or behind an absolute link, which os.Root does not follow.
 		resolved, resolveErr := u.resolve(name, dir)
 		if resolveErr != nil {
 			return resolveErr
 		}
-		if err := u.root.MkdirAll(resolved, 0o755); err != nil {
-			if errors.Is(err, unix.ENOTDIR) || errors.Is(err, fs.ErrExist) {
-				return &RefusedError{Entry: name, Reason: fmt.Sprintf("%q above it is not a directory", dir)}
-			}
-			return err
+		err = u.root.MkdirAll(resolved, 0o755)
+		if err == nil {
+			f, err = u.openDir(resolved)
 		}
-		if f, err = u.root.Open(resolved); err != nil {
+		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, fs.ErrExist) {
+			return &RefusedError{Entry: name, Reason: fmt.Sprintf("%q above it is not a directory", dir)}
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -60,11 +56,16 @@ func (u *unpacker) enterParent(name, dir string) error {
 	return nil
 }
 
+// openDir opens a directory and nothing else: a pipe in its place would wait for a writer for ever.
+func (u *unpacker) openDir(path string) (*os.File, error) {
+	return u.root.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+}
+
 func (u *unpacker) rootEntry(h *tar.Header) error {
 	if h.Typeflag != tar.TypeDir {
 		return &RefusedError{Entry: h.Name, Reason: "it replaces the root directory"}
 	}
-	f, err := u.root.Open(".")
+	f, err := u.openDir(".")
 	if err != nil {
 		return err
 	}
@@ -208,7 +209,7 @@ func (u *unpacker) hardLink(h *tar.Header, base string) error {
 	if err != nil {
 		return err
 	}
-	from, err := u.root.Open(dir)
+	from, err := u.openDir(dir)
 	if err != nil {
 		return &RefusedError{Entry: h.Name, Reason: fmt.Sprintf("it is a hard link to %q, which the layer does not have", h.Linkname)}
 	}
@@ -291,7 +292,7 @@ func (u *unpacker) applyTimes() error {
 		if err != nil {
 			return err
 		}
-		f, err := u.root.Open(resolved)
+		f, err := u.openDir(resolved)
 		if err != nil {
 			continue // a later entry replaced it
 		}
