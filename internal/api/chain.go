@@ -16,6 +16,7 @@ import (
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/apiserver/pkg/util/openapi"
 	"k8s.io/client-go/informers"
 	clientset "k8s.io/client-go/kubernetes"
@@ -108,7 +109,11 @@ func (c *chain) config() (*genericapiserver.RecommendedConfig, error) {
 	config.SharedInformerFactory = c.informers
 	config.RESTOptionsGetter = &backend{client: c.etcd, codec: c.codec}
 	config.Authentication.Authenticator = s.authenticator()
-	config.Authorization.Authorizer, err = s.authorizer()
+	if config.Authorization.Authorizer, err = s.authorizer(); err != nil {
+		return nil, err
+	}
+	config.FeatureGate = utilfeature.DefaultFeatureGate
+	config.AdmissionControl, err = c.admission(config)
 	return config, err
 }
 
@@ -141,7 +146,7 @@ func (c *chain) codec(resource schema.GroupResource) runtime.Codec {
 
 func (c *chain) buildExtensions(config genericapiserver.RecommendedConfig) error {
 	config.Serializer = apiextensions.Codecs
-	config.PostStartHooks = map[string]genericapiserver.PostStartHookConfigEntry{}
+	config.PostStartHooks = map[string]genericapiserver.PostStartHookConfigEntry{} // the core server runs them
 	config.MergedResourceConfig = apiextensions.DefaultAPIResourceConfigSource()
 	config.RESTOptionsGetter = &backend{client: c.etcd, codec: func(schema.GroupResource) runtime.Codec {
 		return apiextensions.Codecs.LegacyCodec(apiextensionsv1.SchemeGroupVersion)

@@ -28,6 +28,9 @@ const (
 func (c *chain) load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, servedWithin, fmt.Errorf("api: the definitions were not served within %s", servedWithin))
 	defer cancel()
+	if err := c.bootstrap(ctx); err != nil {
+		return err
+	}
 	if err := c.loadDefinitions(ctx); err != nil {
 		return err
 	}

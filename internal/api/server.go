@@ -124,8 +124,12 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		if err := chain.load(ctx); err != nil {
 			return ignoreEnd(ctx, err)
 		}
+		keeper, err := chain.keeper()
+		if err != nil {
+			return err
+		}
 		ready()
-		return nil
+		return keeper.Run(ctx, func() {})
 	})
 	return group.Wait()
 }

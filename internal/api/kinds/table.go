@@ -55,6 +55,15 @@ func (r *row) resource() schema.GroupResource {
 	return schema.GroupResource{Group: r.gvk.Group, Resource: r.plural}
 }
 
+// CoreResources are the resources of the group without a name.
+func CoreResources() map[string]bool {
+	core := map[string]bool{}
+	for _, r := range coreRows() {
+		core[r.plural] = true
+	}
+	return core
+}
+
 // table lists the kinds.
 func table() []*row {
 	rows := coreRows()

@@ -1,0 +1,97 @@
+package api
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"time"
+
+	noop "go.opentelemetry.io/otel/trace/noop"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/initializer"
+	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
+	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
+	webhookinit "k8s.io/apiserver/pkg/admission/plugin/webhook/initializer"
+	mutatinghooks "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
+	validatinghooks "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/util/proxy"
+	"k8s.io/apiserver/pkg/util/webhook"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	clientset "k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/restmapper"
+)
+
+// mapperRefresh is how old the list of kinds may get that policies with parameters look in.
+const mapperRefresh = 30 * time.Second
+
+// admission asks, in this order: whether the namespace takes writes, what Config brings, mutating webhooks, policies,
+// validating webhooks. Everything that changes an object comes before everything that only looks.
+func (c *chain) admission(config *genericapiserver.RecommendedConfig) (admission.Interface, error) {
+	plugins := admission.NewPlugins()
+	var names []string
+	add := func(name string, make func() (admission.Interface, error)) {
+		plugins.Register(name, func(io.Reader) (admission.Interface, error) { return make() })
+		names = append(names, name)
+	}
+	add("NamespaceLifecycle", func() (admission.Interface, error) { return lifecycle.NewLifecycle(immortalNamespaces()) })
+	for i, plugin := range c.server.cfg.Admission {
+		add(fmt.Sprintf("Config%d", i), func() (admission.Interface, error) { return plugin, nil })
+	}
+	add("MutatingAdmissionWebhook", func() (admission.Interface, error) { return mutatinghooks.NewMutatingWebhook(nil) })
+	add("ValidatingAdmissionPolicy", func() (admission.Interface, error) { return validating.NewPlugin(nil), nil })
+	add("ValidatingAdmissionWebhook", func() (admission.Interface, error) { return validatinghooks.NewValidatingAdmissionWebhook(nil) })
+	initializers, err := c.admissionInitializers(config)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := plugins.NewFromPlugins(names, noPluginConfig{}, initializers, nil)
+	if err != nil {
+		return nil, fmt.Errorf("api: set up admission: %w", err)
+	}
+	return chain, nil
+}
+
+// immortalNamespaces cannot be deleted.
+func immortalNamespaces() sets.String { return sets.NewString("default", "kube-system") }
+
+func (c *chain) admissionInitializers(config *genericapiserver.RecommendedConfig) (admission.PluginInitializer, error) {
+	client, err := clientset.NewForConfig(config.LoopbackClientConfig)
+	if err != nil {
+		return nil, fmt.Errorf("api: make client: %w", err)
+	}
+	dynamicClient, err := dynamic.NewForConfig(config.LoopbackClientConfig)
+	if err != nil {
+		return nil, fmt.Errorf("api: make client: %w", err)
+	}
+	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery()))
+	err = config.AddPostStartHook("admission-mapper", func(ctx genericapiserver.PostStartHookContext) error {
+		go wait.Until(mapper.Reset, mapperRefresh, ctx.Done())
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("api: set up admission: %w", err)
+	}
+	resolver := services{c.informers.Core().V1().Services().Lister()}
+	wrapper := webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, config.EgressSelector, config.LoopbackClientConfig, noop.NewTracerProvider())
+	return admission.PluginInitializers{
+		initializer.New(client, dynamicClient, c.informers, config.Authorization.Authorizer, config.FeatureGate, config.EffectiveVersion, config.DrainedNotify(), mapper),
+		webhookinit.NewPluginInitializer(wrapper, resolver),
+	}, nil
+}
+
+// noPluginConfig says that no plug-in has a file of settings.
+type noPluginConfig struct{}
+
+func (noPluginConfig) ConfigFor(string) (io.Reader, error) { return nil, nil }
+
+// services finds the address of a webhook that is named by its Service.
+type services struct{ lister corelisters.ServiceLister }
+
+func (s services) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
+	return proxy.ResolveCluster(s.lister, namespace, name, port)
+}
