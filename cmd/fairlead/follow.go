@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -13,48 +12,60 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// serviceLabel is on everything that belongs to a service.
-const serviceLabel = "serving.knative.dev/service"
-
-// longestLine is the most of one line of log that is shown at once, in bytes.
-const longestLine = 1 << 20
+// serviceLabel and revisionLabel are on everything that belongs to a service and to a revision.
+const (
+	serviceLabel  = "serving.knative.dev/service"
+	revisionLabel = "serving.knative.dev/revision"
+)
 
 // follow prints what the instances of a service write, also those that come later, until ctx ends.
 func (c *client) follow(ctx context.Context, namespace, service string, out io.Writer) error {
+	return c.followLogs(ctx, logQuery{namespace: namespace, selector: serviceLabel + "=" + service}, out)
+}
+
+// followLogs is follow for any query. Instances that come later are shown from their first line.
+func (c *client) followLogs(ctx context.Context, query logQuery, out io.Writer) error {
 	var (
 		mu      sync.Mutex
 		group   sync.WaitGroup
-		started = map[string]bool{}
+		started = map[logSource]bool{}
 	)
 	defer group.Wait()
-	show := func(pod *corev1.Pod) {
-		if started[pod.Name] || pod.Status.Phase == corev1.PodPending {
+	show := func(pod *corev1.Pod, options corev1.PodLogOptions) {
+		if pod.Status.Phase == corev1.PodPending {
 			return
 		}
-		started[pod.Name] = true
-		group.Go(func() { c.copyLog(ctx, pod, &mu, out) })
+		for _, source := range query.sources(pod) {
+			if !started[source] {
+				started[source] = true
+				group.Go(func() { c.copyLog(ctx, source, options, query, &mu, out) })
+			}
+		}
 	}
-	options := metav1.ListOptions{LabelSelector: serviceLabel + "=" + service}
+	first := query.options
+	first.Follow = true
+	later := corev1.PodLogOptions{Follow: true, Timestamps: first.Timestamps}
 	for ctx.Err() == nil {
-		pods, err := c.kube.CoreV1().Pods(namespace).List(ctx, options)
+		pods, err := c.kube.CoreV1().Pods(query.namespace).List(ctx, query.listOptions())
 		if err != nil {
-			return endedBy(ctx, fmt.Errorf("follow the logs of %s: %w", service, err))
+			return endedBy(ctx, fmt.Errorf("follow the logs: %w", err))
 		}
 		for i := range pods.Items {
-			show(&pods.Items[i])
+			show(&pods.Items[i], first)
 		}
-		watchOptions := options
+		watchOptions := query.listOptions()
 		watchOptions.ResourceVersion = pods.ResourceVersion
-		changes, err := c.kube.CoreV1().Pods(namespace).Watch(ctx, watchOptions)
+		changes, err := c.kube.CoreV1().Pods(query.namespace).Watch(ctx, watchOptions)
 		if err != nil {
-			return endedBy(ctx, fmt.Errorf("follow the logs of %s: %w", service, err))
+			return endedBy(ctx, fmt.Errorf("follow the logs: %w", err))
 		}
 		for event := range changes.ResultChan() {
 			if pod, isPod := event.Object.(*corev1.Pod); isPod && event.Type != watch.Deleted {
-				show(pod)
+				show(pod, later)
 			}
 		}
 		changes.Stop()
+		first = later
 	}
 	return nil
 }
@@ -67,37 +78,31 @@ func endedBy(ctx context.Context, err error) error {
 	return err
 }
 
-// copyLog prints the log of one instance line by line; a line is never mixed with one of another instance.
-func (c *client) copyLog(ctx context.Context, pod *corev1.Pod, mu *sync.Mutex, out io.Writer) {
-	container := ""
-	if len(pod.Spec.Containers) > 0 {
-		container = pod.Spec.Containers[0].Name
-	}
-	stream, err := c.kube.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: container, Follow: true}).Stream(ctx)
+// copyLog prints one log line by line; a line is never mixed with one of another instance.
+func (c *client) copyLog(ctx context.Context, source logSource, options corev1.PodLogOptions, query logQuery, mu *sync.Mutex, out io.Writer) {
+	lines, err := c.openLog(ctx, source, options)
 	if err != nil {
 		if ctx.Err() == nil {
 			mu.Lock()
 			defer mu.Unlock()
-			fmt.Fprintf(out, "(no log of instance %s: %v)\n", pod.Name, err)
+			query.problem(err)
 		}
 		return
 	}
-	defer stream.Close()
-	lines := bufio.NewReaderSize(stream, longestLine)
-	for {
-		line, err := lines.ReadSlice('\n')
-		if len(line) > 0 {
-			mu.Lock()
-			_, writeErr := out.Write(line)
-			mu.Unlock()
-			if writeErr != nil {
-				return
-			}
-		}
-		if err != nil && err != bufio.ErrBufferFull {
+	defer lines.close()
+	for lines.next() {
+		mu.Lock()
+		_, err := out.Write(query.render(source, lines.line))
+		mu.Unlock()
+		if err != nil {
 			return
 		}
 	}
+}
+
+// listOptions select the instances of a query.
+func (q logQuery) listOptions() metav1.ListOptions {
+	return metav1.ListOptions{LabelSelector: q.selector, FieldSelector: q.field}
 }
 
 // took spells a duration for people: 12ms, 1.4s.

@@ -59,10 +59,13 @@ func addCommands(root *cobra.Command, term *terminal) {
 		groupService: {
 			newListCommand(term),
 			newRevisionsCommand(term),
+			newLogsCommand(term),
 			newTrafficCommand(term),
 			newRollbackCommand(term),
 			newScaleCommand(term),
 			newOpenCommand(term),
+			newExecCommand(term),
+			newPortForwardCommand(term),
 			newEventsCommand(term),
 		},
 		groupObject: {},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -24,11 +25,14 @@ func (c *clientFlags) dial(cmd *cobra.Command) (*client, error) {
 	return connect(cmd.Context(), c.kubeconfig(cmd.Flags()))
 }
 
+// errNoService says that a service does not exist.
+var errNoService = errors.New("there is no service")
+
 // getService reads one service; a missing one is an error that says where it was looked for.
 func (c *client) getService(ctx context.Context, namespace, name string) (*servingv1.Service, error) {
 	service, err := c.serving.ServingV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, withTry(fmt.Errorf("there is no service %s in namespace %s", name, namespace), "fairlead list --all-namespaces")
+		return nil, withTry(fmt.Errorf("%w %s in namespace %s", errNoService, name, namespace), "fairlead list --all-namespaces")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read service %s: %w", name, err)
