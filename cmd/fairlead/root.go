@@ -68,7 +68,16 @@ func addCommands(root *cobra.Command, term *terminal) {
 			newPortForwardCommand(term),
 			newEventsCommand(term),
 		},
-		groupObject: {},
+		groupObject: {
+			newKubeconfigCommand(term),
+			newGetCommand(term),
+			newDescribeCommand(term),
+			newApplyCommand(term),
+			newDeleteCommand(term),
+			newWaitCommand(term),
+			newExplainCommand(term),
+			newAPIResourcesCommand(term),
+		},
 		groupHost: {
 			newServeCommand(term),
 			newConfigCommand(term),

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func newDescribeCommand(term *terminal) *cobra.Command {
+	var flags objectFlags
+	cmd := &cobra.Command{
+		Use:   "describe TYPE [NAME...] | TYPE/NAME...",
+		Short: "Show everything about objects, with their conditions and events",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := flags.objects(cmd, term)
+			if err != nil {
+				return err
+			}
+			targets, err := c.Resolve(args)
+			if err != nil {
+				return asUsage(err)
+			}
+			return c.Describe(cmd.Context(), targets, flags.selection(), time.Now(), term.out)
+		},
+	}
+	flags.addSelection(cmd.Flags())
+	return cmd
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/fairlead-dev/fairlead/cmd/fairlead/internal/object"
+)
+
+// objectFlags are what the commands about objects have in common.
+type objectFlags struct {
+	clientFlags
+	all            bool
+	labels, fields string
+}
+
+func (f *objectFlags) addSelection(flags *pflag.FlagSet) {
+	f.addTo(flags)
+	flags.BoolVarP(&f.all, "all-namespaces", "A", false, "objects of all namespaces")
+	flags.StringVarP(&f.labels, "selector", "l", "", "only objects with these labels, as in a=b,c!=d")
+	flags.StringVar(&f.fields, "field-selector", "", "only objects with these fields, as in metadata.name=x")
+}
+
+func (f *objectFlags) selection() object.Selection {
+	return object.Selection{Namespace: f.namespace, All: f.all, Labels: f.labels, Fields: f.fields}
+}
+
+// objects connects to the API for commands about objects.
+func (f *objectFlags) objects(cmd *cobra.Command, term *terminal) (*object.Client, error) {
+	c, err := f.dial(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return object.New(c.config, term.err)
+}
+
+// asUsage gives the mistakes in a command line that package object found the exit code of a usage error.
+func asUsage(err error) error {
+	var usage *object.UsageError
+	if errors.As(err, &usage) {
+		return usageError{err}
+	}
+	return err
+}
+
+// filenameFlag reads manifests with -f and -R.
+type filenameFlag struct {
+	paths     []string
+	recursive bool
+}
+
+func (f *filenameFlag) addTo(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVarP(&f.paths, "filename", "f", nil, "manifest: a file, a folder, an address or - for standard input")
+	cmd.Flags().BoolVarP(&f.recursive, "recursive", "R", false, "read the subfolders of a folder too")
+}
+
+func (f *filenameFlag) manifests(term *terminal) ([]object.Manifest, error) {
+	return object.ReadManifests(f.paths, f.recursive, term.in)
+}
+
+// dryRunFlag is --dry-run=none|server.
+func dryRunFlag(flags *pflag.FlagSet, value *string) {
+	flags.StringVar(value, "dry-run", "none", "none, or server: the server checks and answers, and stores nothing")
+}
+
+func dryRun(value string) (bool, error) {
+	switch value {
+	case "none", "server":
+		return value == "server", nil
+	}
+	return false, withTry(usagef("--dry-run %q is not one of none, server", value), "--dry-run server")
+}
+
+// positive refuses a duration below zero.
+func positive(flag string, d time.Duration) error {
+	if d < 0 {
+		return usageError{fmt.Errorf("--%s %s is negative", flag, d)}
+	}
+	return nil
+}
