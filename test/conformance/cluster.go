@@ -79,10 +79,10 @@ func (c *cluster) registry(ctx context.Context) (string, error) {
 }
 
 // createTestObjects creates the namespaces and objects that the suites expect, from the files of the upstream module.
-// Namespaces come first, as upstream's file has them last.
+// Namespaces come first.
 func (c *cluster) createTestObjects(ctx context.Context, upstreamTest string) error {
 	var namespaces, others []*unstructured.Unstructured
-	for _, file := range []string{"test-resources.yaml", "pvc/pvc.yaml", "resource-quota/resource-quota.yaml"} {
+	for _, file := range []string{"cluster-resources.yaml", "test-resources.yaml", "pvc/pvc.yaml", "resource-quota/resource-quota.yaml"} {
 		objects, err := readObjects(filepath.Join(upstreamTest, "config", file))
 		if err != nil {
 			return err
