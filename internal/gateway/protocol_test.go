@@ -445,8 +445,9 @@ func TestRoundTripper(t *testing.T) {
 	res.Body.Close()
 	waitFor(t, "the hanging request to end", func() bool { return g.Stats("b").InFlight == 0 })
 	if res, err = client.Get("http://nobody.localhost/"); err != nil || res.StatusCode != 404 {
-		t.Errorf("unknown host: %v, %v", res, err)
+		t.Fatalf("unknown host: %v, %v", res, err)
 	}
+	res.Body.Close()
 }
 
 func TestInternalCallers(t *testing.T) {
