@@ -78,7 +78,7 @@ func TestPodLog(t *testing.T) {
 	if err != nil || string(data) != "default/p/user-container tail=5 follow=true\n" {
 		t.Errorf("log: %q, %v", data, err)
 	}
-	_, err = w.client(t).CoreV1().Pods("default").GetLogs("p", &corev1.PodLogOptions{}).DoRaw(t.Context())
+	_, err = w.client(t).CoreV1().Pods("default").GetLogs("p", &corev1.PodLogOptions{}).Stream(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "a container name must be specified for pod p, choose one of: [user-container queue-proxy]") {
 		t.Errorf("log without container: %v", err)
 	}
