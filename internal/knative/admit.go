@@ -13,6 +13,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/kubernetes"
 	"knative.dev/pkg/apis"
 	"knative.dev/pkg/logging"
@@ -153,11 +154,42 @@ func (a *Admitter) defaulted(ctx context.Context, h hook, r Request) ([]byte, er
 	ctx = apis.WithUserInfo(within(ctx, r, old), &r.User)
 	object.SetDefaults(ctx)
 	annotateUser(object, old, r)
-	out, err := json.Marshal(object)
+	out, err := marshal(object)
 	if err != nil {
 		return nil, fmt.Errorf("cannot marshal interface: %w", err)
 	}
 	return out, nil
+}
+
+// marshal writes an object without nulls: some Go types write one for what is missing, which the schema refuses.
+func marshal(object any) ([]byte, error) {
+	data, err := json.Marshal(object)
+	if err != nil {
+		return nil, err
+	}
+	var tree map[string]any
+	if err := utiljson.Unmarshal(data, &tree); err != nil {
+		return nil, err
+	}
+	dropNulls(tree)
+	return json.Marshal(tree)
+}
+
+func dropNulls(value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, inner := range v {
+			if inner == nil {
+				delete(v, key)
+				continue
+			}
+			dropNulls(inner)
+		}
+	case []any:
+		for _, inner := range v {
+			dropNulls(inner)
+		}
+	}
 }
 
 var errNoObject = errors.New("the new object may not be nil")

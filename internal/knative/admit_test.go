@@ -207,6 +207,21 @@ func TestRevisionsAreImmutable(t *testing.T) {
 	wantRefusal(t, "status", err, "")
 }
 
+// TestStatusWithoutTimes writes a condition without a time, whose Go type makes null of what is missing.
+func TestStatusWithoutTimes(t *testing.T) {
+	a := newAdmitter(t)
+	stored, err := admit(t, a, create(serviceKind, serviceWith(`{"containers":[{"image":"x"}]}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := update(serviceKind, stored, strings.Replace(string(stored), `"spec":`, `"status":{"conditions":[{"type":"Ready","status":"True"}]},"spec":`, 1))
+	r.Subresource = "status"
+	out, err := admit(t, a, r)
+	if err != nil || strings.Contains(string(out), "null") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // TestRevisionNames is "bring your own revision name".
 func TestRevisionNames(t *testing.T) {
 	a := newAdmitter(t)
