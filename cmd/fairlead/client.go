@@ -82,6 +82,8 @@ func connect(ctx context.Context, kubeconfig string) (*client, error) {
 
 func newClient(config *rest.Config) (*client, error) {
 	config.QPS, config.Burst = 200, 400
+	// Warnings are advice on manifests; a command that takes a manifest from a person sets a handler of its own.
+	config.WarningHandler = rest.NoWarnings{}
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("client for the API: %w", err)

@@ -56,9 +56,9 @@ func newEventsCommand(term *terminal) *cobra.Command {
 		list.Items = slices.DeleteFunc(list.Items, func(e corev1.Event) bool { return !filter.match(&e) })
 		slices.SortStableFunc(list.Items, func(a, b corev1.Event) int { return eventTime(&a).Compare(eventTime(&b).Time) })
 		if output.value != "" {
-			setKind(&list.TypeMeta, corev1.SchemeGroupVersion, "EventList")
+			dress(&list.TypeMeta, nil, corev1.SchemeGroupVersion, "EventList")
 			for i := range list.Items {
-				setKind(&list.Items[i].TypeMeta, corev1.SchemeGroupVersion, "Event")
+				dress(&list.Items[i].TypeMeta, &list.Items[i], corev1.SchemeGroupVersion, "Event")
 			}
 			return output.print(term.out, list)
 		}

@@ -24,7 +24,7 @@ func (c *client) instance(ctx context.Context, namespace, name string) (*corev1.
 	if !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("look for instance %s: %w", name, err)
 	}
-	service, err := c.getService(ctx, namespace, name)
+	_, err = c.getService(ctx, namespace, name)
 	if errors.Is(err, errNoService) {
 		return nil, withTry(fmt.Errorf("there is no service or instance %s in namespace %s", name, namespace), "fairlead list --all-namespaces")
 	}
@@ -37,7 +37,7 @@ func (c *client) instance(ctx context.Context, namespace, name string) (*corev1.
 	}
 	best := pickInstance(pods.Items)
 	if best == nil {
-		return nil, withTry(fmt.Errorf("service %s has no running instance now", name), "wake it: curl %s, or keep one: fairlead scale %s 1..", service.Status.URL, name)
+		return nil, withTry(fmt.Errorf("service %s has no running instance now", name), "call it, or keep one: fairlead scale %s 1..", name)
 	}
 	return best, nil
 }

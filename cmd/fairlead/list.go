@@ -61,9 +61,9 @@ func newListCommand(term *terminal) *cobra.Command {
 
 // typedServices gives a list and its elements the kinds that clients drop.
 func typedServices(list *servingv1.ServiceList) *servingv1.ServiceList {
-	setKind(&list.TypeMeta, servingv1.SchemeGroupVersion, "ServiceList")
+	dress(&list.TypeMeta, nil, servingv1.SchemeGroupVersion, "ServiceList")
 	for i := range list.Items {
-		setKind(&list.Items[i].TypeMeta, servingv1.SchemeGroupVersion, "Service")
+		dress(&list.Items[i].TypeMeta, &list.Items[i], servingv1.SchemeGroupVersion, "Service")
 	}
 	return list
 }

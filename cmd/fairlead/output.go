@@ -60,7 +60,11 @@ func (f *outputFormat) print(w io.Writer, value any) error {
 	return enc.Encode(value)
 }
 
-// setKind puts back the kind of an object: clients drop it from what they decode.
-func setKind(object *metav1.TypeMeta, gv schema.GroupVersion, kind string) {
-	object.APIVersion, object.Kind = gv.String(), kind
+// dress makes an object fit to be printed: it puts back the kind, which clients drop, and leaves out who manages which
+// field, which is most of the text and nobody's question here.
+func dress(kind *metav1.TypeMeta, object metav1.Object, gv schema.GroupVersion, name string) {
+	kind.APIVersion, kind.Kind = gv.String(), name
+	if object != nil {
+		object.SetManagedFields(nil)
+	}
 }

@@ -68,9 +68,9 @@ func newRevisionsCommand(term *terminal) *cobra.Command {
 }
 
 func typedRevisions(list *servingv1.RevisionList) *servingv1.RevisionList {
-	setKind(&list.TypeMeta, servingv1.SchemeGroupVersion, "RevisionList")
+	dress(&list.TypeMeta, nil, servingv1.SchemeGroupVersion, "RevisionList")
 	for i := range list.Items {
-		setKind(&list.Items[i].TypeMeta, servingv1.SchemeGroupVersion, "Revision")
+		dress(&list.Items[i].TypeMeta, &list.Items[i], servingv1.SchemeGroupVersion, "Revision")
 	}
 	return list
 }

@@ -63,7 +63,10 @@ func previousRevision(service *servingv1.Service, revisions []servingv1.Revision
 			current, most = t.RevisionName, p
 		}
 	}
-	older := current == ""
+	if current == "" {
+		return "", withTry(fmt.Errorf("service %s has no ready revision yet", service.Name), "fairlead revisions %s", service.Name)
+	}
+	older := false
 	for i := range revisions {
 		r := &revisions[i]
 		if older {

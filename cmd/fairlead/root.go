@@ -48,6 +48,8 @@ func newRootCommand(term *terminal) *cobra.Command {
 		&cobra.Group{ID: groupObject, Title: "Objects of the API:"},
 		&cobra.Group{ID: groupHost, Title: "This machine:"},
 	)
+	root.SetHelpCommandGroupID(groupHost)
+	root.SetCompletionCommandGroupID(groupHost)
 	addCommands(root, term)
 	return root
 }
@@ -65,8 +67,11 @@ func addCommands(root *cobra.Command, term *terminal) {
 			newScaleCommand(term),
 			newOpenCommand(term),
 			newExecCommand(term),
+			newCpCommand(term),
 			newPortForwardCommand(term),
+			newTopCommand(term),
 			newEventsCommand(term),
+			newServiceCommand(term),
 		},
 		groupObject: {
 			newKubeconfigCommand(term),
@@ -84,6 +89,7 @@ func addCommands(root *cobra.Command, term *terminal) {
 			newDoctorCommand(term),
 			newBackupCommand(term),
 			newRestoreCommand(term),
+			newManCommand(term),
 			newVersionCommand(term),
 		},
 	} {
