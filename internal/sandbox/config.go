@@ -62,6 +62,3 @@ type Outbound struct {
 	// Addr is the address and port the instance connected to; the address of a name is a made-up one.
 	Addr netip.AddrPort
 }
-
-// Instance is one instance of a Manager.
-type Instance struct{}

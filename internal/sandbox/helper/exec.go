@@ -1,0 +1,106 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// execution is a process that was started in a running container.
+type execution struct {
+	pidFile string
+	cancel  context.CancelFunc
+}
+
+// exec runs a process in a container to its end.
+func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
+	i, c, err := s.container(a.Ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	base := filepath.Join(c.args.Bundle, "exec-"+a.ID)
+	processFile := base + ".json"
+	e := &execution{pidFile: base + ".pid"}
+	defer os.Remove(processFile)
+	defer os.Remove(e.pidFile)
+	defer os.Remove(base + ".log")
+	if err := os.WriteFile(processFile, a.Process, 0o600); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	e.cancel = cancel
+	i.mu.Lock()
+	i.execs[a.ID] = e
+	i.mu.Unlock()
+	defer func() {
+		i.mu.Lock()
+		delete(i.execs, a.ID)
+		i.mu.Unlock()
+	}()
+	args := []string{"--root", s.runtimeRoot(c), "--log", base + ".log", "--log-format", "json",
+		"exec", "--process", processFile, "--pid-file", e.pidFile}
+	if a.Console != "" {
+		args = append(args, "--tty", "--console-socket", a.Console)
+	}
+	cmd := exec.CommandContext(ctx, c.args.Binary, append(args, c.id)...)
+	if len(in) == 3 {
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = in[0], in[1], in[2]
+	}
+	err = cmd.Run()
+	exit := Exit{Ended: time.Now()}
+	var failed *exec.ExitError
+	switch {
+	case err == nil:
+	case errors.As(err, &failed):
+		if info, serr := os.Stat(base + ".log"); serr == nil && info.Size() > 0 && !started(e.pidFile) {
+			return nil, nil, runtimeError("exec", c, base+".log", err)
+		}
+		exit.Code = failed.ExitCode()
+		if ws, ok := failed.Sys().(unix.WaitStatus); ok && ws.Signaled() {
+			exit.Signal = int(ws.Signal())
+			exit.Code = 128 + exit.Signal
+		}
+	default:
+		return nil, nil, fmt.Errorf("running %s exec: %w", c.args.Runtime, err)
+	}
+	return exit, nil, nil
+}
+
+// started says whether the runtime got as far as having a process.
+func started(pidFile string) bool {
+	info, err := os.Stat(pidFile)
+	return err == nil && info.Size() > 0
+}
+
+// killExec ends a process that exec runs; one that has ended already is no error.
+func (s *server) killExec(a ExecArgs) error {
+	i, err := s.find(a.Instance)
+	if err != nil {
+		return err
+	}
+	i.mu.Lock()
+	e := i.execs[a.ID]
+	i.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+	data, err := os.ReadFile(e.pidFile)
+	if err == nil {
+		if pid, perr := strconv.Atoi(strings.TrimSpace(string(data))); perr == nil && pid > 1 {
+			err = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+	if err != nil {
+		e.cancel() // the runtime has not started it yet
+	}
+	return nil
+}

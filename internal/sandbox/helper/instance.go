@@ -1,0 +1,186 @@
+package helper
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-dev/fairlead/internal/sandbox/logs"
+	"github.com/fairlead-dev/fairlead/internal/sandbox/netns"
+)
+
+// instance is what the helper holds of one instance.
+type instance struct {
+	args    OpenArgs
+	sockets *netns.Sockets // nil with HostNetwork
+	log     *logs.Writer
+	mounts  []string // in the order they were made
+
+	mu         sync.Mutex
+	containers map[string]*container
+	execs      map[string]*execution
+}
+
+// ScratchDir is where in an instance's folder its writable layers are.
+func ScratchDir(instanceDir string) string { return filepath.Join(instanceDir, "scratch") }
+
+// NetNSPath is where in an instance's folder its network namespace is mounted, seen from the helper.
+func NetNSPath(instanceDir string) string { return filepath.Join(instanceDir, "netns") }
+
+func (s *server) open(a OpenArgs) (any, []*os.File, error) {
+	i := &instance{args: a, containers: map[string]*container{}, execs: map[string]*execution{}}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return nil, nil, errors.New("the sandbox helper is stopping")
+	}
+	if s.instances[a.Instance] != nil {
+		return nil, nil, fmt.Errorf("instance %s is open already", a.Instance)
+	}
+	if err := i.prepare(s.opts.LogBytes); err != nil {
+		i.release()
+		return nil, nil, err
+	}
+	s.instances[a.Instance] = i
+	if i.sockets == nil {
+		return nil, nil, nil
+	}
+	return nil, i.sockets.Files(), nil
+}
+
+func (i *instance) prepare(logBytes int64) (err error) {
+	if i.log, err = logs.OpenWriter(i.args.LogDir, logBytes); err != nil {
+		return err
+	}
+	scratch := MemoryDir{Path: ScratchDir(i.args.Dir), SizeBytes: i.args.WritableBytes, Mode: 0o700}
+	if err := os.MkdirAll(scratch.Path, 0o700); err != nil {
+		return err
+	}
+	for _, m := range append([]MemoryDir{scratch}, i.args.Memory...) {
+		if err := i.mountMemory(m); err != nil {
+			return err
+		}
+	}
+	if i.args.HostNetwork {
+		return nil
+	}
+	if i.sockets, err = netns.New(); err != nil {
+		return err
+	}
+	return i.mountNamespace()
+}
+
+func (i *instance) mountMemory(m MemoryDir) error {
+	options := "mode=" + strconv.FormatUint(uint64(m.Mode), 8)
+	if m.SizeBytes > 0 {
+		options += ",size=" + strconv.FormatInt(m.SizeBytes, 10)
+	}
+	if m.GID > 0 {
+		options += ",gid=" + strconv.FormatInt(m.GID, 10)
+	}
+	if err := unix.Mount("tmpfs", m.Path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		return fmt.Errorf("mounting memory at %s: %w", m.Path, err)
+	}
+	i.mounts = append(i.mounts, m.Path)
+	return nil
+}
+
+// mountNamespace gives the network namespace a path that the runtime can open.
+func (i *instance) mountNamespace() error {
+	path := NetNSPath(i.args.Dir)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return withFDs([]*os.File{i.sockets.Namespace}, nil, func(fds []int) error {
+		if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(fds[0]), path, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mounting the network namespace: %w", err)
+		}
+		i.mounts = append(i.mounts, path)
+		return nil
+	})
+}
+
+// release undoes prepare. What cannot be unmounted is left to the end of the helper's mount namespace.
+func (i *instance) release() error {
+	var all []error
+	for _, path := range slices.Backward(i.mounts) {
+		if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
+			all = append(all, fmt.Errorf("unmounting %s: %w", path, err))
+		}
+	}
+	if i.sockets != nil {
+		i.sockets.Close()
+	}
+	if i.log != nil {
+		all = append(all, i.log.Close())
+	}
+	return errors.Join(all...)
+}
+
+func (s *server) find(name string) (*instance, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.instances[name]; i != nil {
+		return i, nil
+	}
+	return nil, fmt.Errorf("the sandbox helper has no instance %s: %w", name, fs.ErrNotExist)
+}
+
+func (s *server) names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.instances))
+}
+
+func (s *server) adopt(name string) (any, []*os.File, error) {
+	i, err := s.find(name)
+	if err != nil || i.sockets == nil {
+		return nil, nil, err
+	}
+	return nil, i.sockets.Files(), nil
+}
+
+func (s *server) show(name string) (any, []*os.File, error) {
+	i, err := s.find(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	l := Listed{Instance: name}
+	for _, key := range slices.Sorted(maps.Keys(i.containers)) {
+		c := i.containers[key]
+		l.Containers = append(l.Containers, ListedContainer{Name: key, Run: c.args.Run, Created: c.created, Exit: c.exited()})
+	}
+	return l, nil, nil
+}
+
+// close removes an instance with all its containers. One that is not there is no error.
+func (s *server) close(name string) error {
+	i, err := s.find(name)
+	if err != nil {
+		return nil
+	}
+	i.mu.Lock()
+	names := slices.Sorted(maps.Keys(i.containers))
+	i.mu.Unlock()
+	var all []error
+	for _, c := range names {
+		all = append(all, s.remove(Ref{name, c}))
+	}
+	s.mu.Lock()
+	delete(s.instances, name)
+	s.mu.Unlock()
+	all = append(all, i.release())
+	return errors.Join(all...)
+}

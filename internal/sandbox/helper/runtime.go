@@ -1,0 +1,82 @@
+package helper
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+func newReader(b []byte) io.Reader { return bytes.NewReader(b) }
+
+// runtimeRoot is where a runtime keeps its state.
+func (s *server) runtimeRoot(c *container) string {
+	return filepath.Join(s.opts.Dir, "runtime", c.args.Runtime)
+}
+
+func (s *server) command(ctx context.Context, c *container, args ...string) *exec.Cmd {
+	all := append([]string{
+		"--root", s.runtimeRoot(c),
+		"--log", filepath.Join(c.args.Bundle, "runtime.log"), "--log-format", "json",
+	}, args...)
+	return exec.CommandContext(ctx, c.args.Binary, all...)
+}
+
+func (s *server) runtimeCreate(ctx context.Context, c *container, stdout, stderr *os.File) error {
+	if err := os.MkdirAll(s.runtimeRoot(c), 0o700); err != nil {
+		return err
+	}
+	pidFile := filepath.Join(c.args.Bundle, "pid")
+	cmd := s.command(ctx, c, "create", "--bundle", c.args.Bundle, "--pid-file", pidFile, c.id)
+	cmd.Stdout, cmd.Stderr = stdout, stderr // standard input is /dev/null: at its end
+	if err := cmd.Run(); err != nil {
+		return runtimeError("create", c, filepath.Join(c.args.Bundle, "runtime.log"), err)
+	}
+	data, err := os.ReadFile(pidFile)
+	if err != nil {
+		return fmt.Errorf("reading the container's process id: %w", err)
+	}
+	if c.created.Pid, err = strconv.Atoi(strings.TrimSpace(string(data))); err != nil {
+		return fmt.Errorf("reading the container's process id: %w", err)
+	}
+	switch c.args.Runtime {
+	case "crun", "runc":
+		c.created.Fifo = filepath.Join(s.runtimeRoot(c), c.id, "exec.fifo")
+		c.created.FifoReads = c.args.Runtime == "runc"
+	}
+	return nil
+}
+
+func (s *server) start(ref Ref) error {
+	_, c, err := s.container(ref)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
+	defer cancel()
+	if out, err := s.command(ctx, c, "start", c.id).CombinedOutput(); err != nil {
+		return runtimeError("start: "+string(out), c, filepath.Join(c.args.Bundle, "runtime.log"), err)
+	}
+	return nil
+}
+
+// runtimeDelete removes the runtime's state of a container, which may not have got as far as having one.
+func (s *server) runtimeDelete(ctx context.Context, c *container) error {
+	state := filepath.Join(s.runtimeRoot(c), c.id)
+	if _, err := os.Stat(state); errors.Is(err, os.ErrNotExist) && c.args.Runtime != "runsc" {
+		return nil
+	}
+	if out, err := s.command(ctx, c, "delete", "--force", c.id).CombinedOutput(); err != nil {
+		if _, gone := os.Stat(state); errors.Is(gone, os.ErrNotExist) {
+			return nil
+		}
+		return runtimeError("delete: "+string(out), c, filepath.Join(c.args.Bundle, "runtime.log"), err)
+	}
+	return nil
+}
