@@ -1,0 +1,173 @@
+package controller
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"knative.dev/pkg/ptr"
+	autoscalingv1alpha1 "knative.dev/serving/pkg/apis/autoscaling/v1alpha1"
+	v1 "knative.dev/serving/pkg/apis/serving/v1"
+	anames "knative.dev/serving/pkg/reconciler/serverlessservice/resources/names"
+
+	"github.com/fairlead-dev/fairlead/internal/sandbox"
+)
+
+// scaleState is what a scaler tells about its revision. It is never changed after it was published.
+type scaleState struct {
+	want, ready int32
+	initialized bool
+	exceeded    bool
+	// floor is how many ready instances make the revision active.
+	floor int32
+	// failure says how a container ended while nothing is ready; nil where none did.
+	failure *failure
+	// waiting says why no instance can be made.
+	waiting string
+	// missing says what of the machine's capacity is missing.
+	missing string
+	excess  int32
+	pods    []podState
+}
+
+type failure struct {
+	code    int32
+	message string
+}
+
+// podState is one instance as the API shows it. Spares are not shown: none of their program has run.
+type podState struct {
+	identity
+	created, started time.Time
+	state            sandbox.State
+	leaving          bool
+	frozen           bool
+	unschedulable    string
+}
+
+// publish makes the present state known, when it differs from what is known.
+func (s *scaler) publish() {
+	state := &scaleState{
+		want:        s.want,
+		ready:       int32(s.count((*instance).ready)), //nolint:gosec // far below
+		initialized: s.initialized,
+		exceeded:    s.exceeded,
+		floor:       max(s.plan.spec.Min, 1),
+		missing:     s.missing,
+	}
+	if !s.initialized {
+		state.floor = s.proof()
+	}
+	if s.makeErr != nil {
+		state.waiting = s.makeErr.Error()
+	}
+	for _, i := range s.instances {
+		if i.phase == phaseSpare || i.box == nil {
+			continue
+		}
+		if i.phase == phaseLeaving && i.started.IsZero() {
+			continue
+		}
+		state.pods = append(state.pods, podState{
+			identity: i.identity, created: i.created, started: i.started, state: i.state,
+			leaving: i.phase == phaseLeaving, frozen: i.phase == phaseFrozen,
+		})
+	}
+	slices.SortFunc(state.pods, func(a, b podState) int { return cmp.Compare(a.name, b.name) })
+	if state.ready == 0 && state.want > 0 {
+		state.failure = s.failure()
+	}
+	if old := s.seen.Load(); old != nil && reflect.DeepEqual(old, state) {
+		return
+	}
+	s.seen.Store(state)
+	s.changed(s.key)
+}
+
+// failure finds how the revision's containers fail. A revision that was ready before has one restart for free.
+func (s *scaler) failure() *failure {
+	for _, i := range s.instances {
+		if i.phase != phaseLive {
+			continue
+		}
+		for _, c := range slices.Concat(i.state.Init, i.state.Containers) {
+			exit := lastExit(c)
+			if exit == nil || s.initialized && c.Restarts <= 1 || c.Phase == sandbox.ContainerExited && exit.Code == 0 {
+				continue
+			}
+			message := exit.Message
+			if message == "" {
+				message = i.box.Tail(c.Name)
+			}
+			return &failure{code: int32(exit.Code), message: strings.TrimRight(message, "\n")} //nolint:gosec // an exit code
+		}
+	}
+	return nil
+}
+
+// deploymentStatus is the status a Deployment of these instances would have.
+func (s *scaleState) deploymentStatus(p *plan, since metav1.Time) appsv1.DeploymentStatus {
+	shown := int32(len(s.pods)) //nolint:gosec // far below
+	progressing := appsv1.DeploymentCondition{
+		Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable",
+		Message: fmt.Sprintf("ReplicaSet %q has successfully progressed.", p.deployment.Name),
+	}
+	available := appsv1.DeploymentCondition{
+		Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "MinimumReplicasAvailable",
+		Message: "Deployment has minimum availability.",
+	}
+	switch {
+	case s.exceeded:
+		progressing.Status, progressing.Reason = corev1.ConditionFalse, v1.ReasonProgressDeadlineExceeded
+		progressing.Message = fmt.Sprintf("ReplicaSet %q has timed out progressing.", p.deployment.Name)
+	case s.ready < s.want && s.ready == 0:
+		progressing.Reason = "ReplicaSetUpdated"
+		progressing.Message = fmt.Sprintf("ReplicaSet %q is progressing.", p.deployment.Name)
+	}
+	if s.ready < s.want {
+		available.Status, available.Reason = corev1.ConditionFalse, "MinimumReplicasUnavailable"
+		available.Message = "Deployment does not have minimum availability."
+	}
+	for _, c := range []*appsv1.DeploymentCondition{&progressing, &available} {
+		c.LastUpdateTime, c.LastTransitionTime = since, since
+	}
+	return appsv1.DeploymentStatus{
+		ObservedGeneration:  1,
+		Replicas:            shown,
+		UpdatedReplicas:     shown,
+		ReadyReplicas:       s.ready,
+		AvailableReplicas:   s.ready,
+		UnavailableReplicas: max(s.want-s.ready, 0),
+		Conditions:          []appsv1.DeploymentCondition{available, progressing},
+	}
+}
+
+// autoscalerStatus is the status a PodAutoscaler of the revision has.
+func (s *scaleState) autoscalerStatus(revision string) autoscalingv1alpha1.PodAutoscalerStatus {
+	var status autoscalingv1alpha1.PodAutoscalerStatus
+	status.InitializeConditions()
+	status.ServiceName = revision
+	status.MetricsServiceName = anames.PrivateService(revision)
+	status.ActualScale, status.DesiredScale = ptr.Int32(s.ready), ptr.Int32(s.want)
+	status.MarkSKSReady()
+	if s.initialized {
+		status.MarkScaleTargetInitialized()
+	}
+	switch {
+	case s.want == 0 && s.exceeded && !s.initialized:
+		status.MarkInactive("TimedOut", "The target could not be activated.")
+	case s.want == 0:
+		status.MarkInactive("NoTraffic", "The target is not receiving traffic.")
+	case s.ready < s.floor:
+		status.MarkActivating("Queued", "Requests to the target are being buffered as resources are provisioned.")
+	default:
+		status.MarkActive()
+	}
+	return status
+}

@@ -1,0 +1,208 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrs "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
+	"knative.dev/pkg/apis"
+	"knative.dev/serving/pkg/apis/autoscaling"
+	autoscalingv1alpha1 "knative.dev/serving/pkg/apis/autoscaling/v1alpha1"
+	"knative.dev/serving/pkg/apis/serving"
+	asresources "knative.dev/serving/pkg/reconciler/autoscaling/resources"
+	anames "knative.dev/serving/pkg/reconciler/autoscaling/resources/names"
+	revresources "knative.dev/serving/pkg/reconciler/revision/resources"
+	sksresources "knative.dev/serving/pkg/reconciler/serverlessservice/resources"
+	sksnames "knative.dev/serving/pkg/reconciler/serverlessservice/resources/names"
+)
+
+// reconcileViews writes to the API what Kubernetes and Knative would have there for a revision: its Deployment, Pods,
+// PodAutoscaler, ServerlessService, core Services, Endpoints and EndpointSlices. They are read, never obeyed, with one exception:
+// a Pod that is deleted takes its instance with it.
+func (c *Controller) reconcileViews(ctx context.Context, k key) error {
+	one := c.scalers.get(backendName(k.Namespace, k.Name))
+	rev, err := c.listers.revisions.Revisions(k.Namespace).Get(k.Name)
+	if apierrs.IsNotFound(err) || err == nil && rev.DeletionTimestamp != nil {
+		return c.dropPods(ctx, k, nil)
+	} else if err != nil {
+		return err
+	}
+	if one == nil {
+		return nil
+	}
+	state, p := one.seen.Load(), one.planned.Load()
+	if state == nil || p == nil {
+		return nil
+	}
+	ctx = c.settings().context(ctx)
+	deployment, err := c.viewDeployment(ctx, p, state)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		c.viewPods(ctx, p, state, deployment),
+		c.viewAutoscaler(ctx, p, state, deployment),
+	)
+}
+
+func (c *Controller) viewDeployment(ctx context.Context, p *plan, state *scaleState) (*appsv1.Deployment, error) {
+	client := c.kube.AppsV1().Deployments(p.revision.Namespace)
+	want := p.deployment.DeepCopy()
+	want.Spec.Replicas = &state.want
+	deployment, err := c.listers.deployments.Deployments(want.Namespace).Get(want.Name)
+	if apierrs.IsNotFound(err) {
+		deployment, err = client.Create(ctx, want, metav1.CreateOptions{})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("deployment %q: %w", want.Name, err)
+	}
+	hash := serving.RevisionDeploymentHashLabelKey
+	if deployment.Labels[hash] != want.Labels[hash] || *deployment.Spec.Replicas != state.want {
+		changed := deployment.DeepCopy()
+		changed.Spec, changed.Labels, changed.Annotations = want.Spec, want.Labels, want.Annotations
+		if deployment, err = client.Update(ctx, changed, metav1.UpdateOptions{}); err != nil {
+			return nil, fmt.Errorf("deployment %q: %w", want.Name, err)
+		}
+	}
+	status := state.deploymentStatus(p, metav1.NewTime(c.now()))
+	status.ObservedGeneration = deployment.Generation
+	keepTimes(&status, &deployment.Status)
+	if equality.Semantic.DeepEqual(status, deployment.Status) {
+		return deployment, nil
+	}
+	changed := deployment.DeepCopy()
+	changed.Status = status
+	if deployment, err = client.UpdateStatus(ctx, changed, metav1.UpdateOptions{}); err != nil {
+		return nil, fmt.Errorf("status of deployment %q: %w", want.Name, err)
+	}
+	return deployment, nil
+}
+
+// keepTimes keeps the times of conditions that did not change.
+func keepTimes(now, before *appsv1.DeploymentStatus) {
+	for i := range now.Conditions {
+		for _, old := range before.Conditions {
+			n := &now.Conditions[i]
+			if n.Type == old.Type && n.Status == old.Status && n.Reason == old.Reason {
+				n.LastTransitionTime, n.LastUpdateTime = old.LastTransitionTime, old.LastUpdateTime
+			}
+		}
+	}
+}
+
+func (c *Controller) viewAutoscaler(ctx context.Context, p *plan, state *scaleState, deployment *appsv1.Deployment) error {
+	client := c.serving.AutoscalingV1alpha1().PodAutoscalers(p.revision.Namespace)
+	want := revresources.MakePA(p.revision, deployment)
+	want.SetDefaults(ctx)
+	pa, err := c.listers.autoscalers.PodAutoscalers(want.Namespace).Get(want.Name)
+	if apierrs.IsNotFound(err) {
+		pa, err = client.Create(ctx, want, metav1.CreateOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("podautoscaler %q: %w", want.Name, err)
+	}
+	if !equality.Semantic.DeepEqual(pa.Spec, want.Spec) {
+		changed := pa.DeepCopy()
+		changed.Spec = want.Spec
+		if pa, err = client.Update(ctx, changed, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("podautoscaler %q: %w", want.Name, err)
+		}
+	}
+	changed := pa.DeepCopy()
+	changed.Status = state.autoscalerStatus(p.revision.Name)
+	changed.Status.ObservedGeneration = pa.Generation
+	keepConditionTimes(changed.Status.Conditions, pa.Status.Conditions)
+	if !equality.Semantic.DeepEqual(changed.Status, pa.Status) {
+		if pa, err = client.UpdateStatus(ctx, changed, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("status of podautoscaler %q: %w", want.Name, err)
+		}
+	}
+	if pa.Annotations[autoscaling.ClassAnnotationKey] == autoscaling.HPA {
+		return c.viewServerless(ctx, p, state, pa, netv1alpha1.SKSOperationModeServe)
+	}
+	mode := netv1alpha1.SKSOperationModeProxy
+	if state.want > 0 && state.excess >= 0 {
+		mode = netv1alpha1.SKSOperationModeServe
+	}
+	return c.viewServerless(ctx, p, state, pa, mode)
+}
+
+func keepConditionTimes(now, before []apis.Condition) {
+	for i := range now {
+		for _, old := range before {
+			if old.Type == now[i].Type && old.Status == now[i].Status && old.Reason == now[i].Reason {
+				now[i].LastTransitionTime = old.LastTransitionTime
+			}
+		}
+	}
+}
+
+func (c *Controller) viewServerless(ctx context.Context, p *plan, state *scaleState, pa *autoscalingv1alpha1.PodAutoscaler, mode netv1alpha1.ServerlessServiceOperationMode) error {
+	client := c.net.NetworkingV1alpha1().ServerlessServices(pa.Namespace)
+	want := asresources.MakeSKS(pa, mode, 1)
+	sks, err := c.listers.serverless.ServerlessServices(pa.Namespace).Get(anames.SKS(pa.Name))
+	if apierrs.IsNotFound(err) {
+		sks, err = client.Create(ctx, want, metav1.CreateOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("serverlessservice %q: %w", want.Name, err)
+	}
+	if !equality.Semantic.DeepEqual(sks.Spec, want.Spec) {
+		changed := sks.DeepCopy()
+		changed.Spec = want.Spec
+		if sks, err = client.Update(ctx, changed, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("serverlessservice %q: %w", want.Name, err)
+		}
+	}
+	changed := sks.DeepCopy()
+	changed.Status.InitializeConditions()
+	changed.Status.ServiceName, changed.Status.PrivateServiceName = sks.Name, sksnames.PrivateService(sks.Name)
+	changed.Status.MarkEndpointsReady()
+	if mode == netv1alpha1.SKSOperationModeProxy {
+		changed.Status.MarkActivatorEndpointsPopulated()
+	} else {
+		changed.Status.MarkActivatorEndpointsRemoved()
+	}
+	changed.Status.ObservedGeneration = sks.Generation
+	keepConditionTimes(changed.Status.Conditions, sks.Status.Conditions)
+	if !equality.Semantic.DeepEqual(changed.Status, sks.Status) {
+		if sks, err = client.UpdateStatus(ctx, changed, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("status of serverlessservice %q: %w", want.Name, err)
+		}
+	}
+	public := sksresources.MakePublicService(sks)
+	private := sksresources.MakePrivateService(sks, p.deployment.Spec.Selector.MatchLabels)
+	return errors.Join(c.viewService(ctx, public, state), c.viewService(ctx, private, state))
+}
+
+// dropPods deletes the pods of a revision that show no instance.
+func (c *Controller) dropPods(ctx context.Context, k key, shown map[string]bool) error {
+	pods, err := c.listers.pods.Pods(k.Namespace).List(labels.SelectorFromSet(labels.Set{serving.RevisionLabelKey: k.Name}))
+	if err != nil {
+		return err
+	}
+	now := int64(0)
+	for _, pod := range pods {
+		if shown[pod.Name] || !shownByUs(pod) {
+			continue
+		}
+		err := c.kube.CoreV1().Pods(k.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now})
+		if ignoreGone(err) != nil {
+			return fmt.Errorf("pod %q: %w", pod.Name, err)
+		}
+	}
+	return nil
+}
+
+// shownByUs tells a pod that shows a revision's instance from one a user made.
+func shownByUs(pod *corev1.Pod) bool {
+	owner := metav1.GetControllerOf(pod)
+	return owner != nil && owner.Kind == "Deployment" && pod.Labels[serving.RevisionLabelKey] != ""
+}
