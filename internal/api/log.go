@@ -13,7 +13,11 @@ func quietUpstream(l *slog.Logger) { klog.SetSlogLogger(slog.New(demoted{l.Handl
 // demoted passes warnings and errors on as they are and everything else at debug.
 type demoted struct{ slog.Handler }
 
+// Enabled leaves out klog's verbosities above 4: from 8 on clients log whole requests, Secrets among them.
 func (d demoted) Enabled(ctx context.Context, level slog.Level) bool {
+	if level < slog.LevelDebug {
+		return false
+	}
 	return d.Handler.Enabled(ctx, lower(level))
 }
 

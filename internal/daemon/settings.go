@@ -33,6 +33,8 @@ type Settings struct {
 	Drain time.Duration
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
 	LogLevel, LogFormat string
+	// KeepInstances leaves the instances running when the daemon stops, for the next one to adopt.
+	KeepInstances bool
 	// Disable names components that are not started.
 	Disable []string
 
@@ -91,6 +93,7 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 	flags.DurationVar(&s.Drain, "drain", s.Drain, "how long requests in flight may take when the daemon stops")
 	flags.StringVar(&s.LogLevel, "log-level", s.LogLevel, "debug, info, warn or error")
 	flags.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
+	flags.BoolVar(&s.KeepInstances, "keep-instances", s.KeepInstances, "leave instances running when the daemon stops, for the next one to adopt")
 	flags.StringSliceVar(&s.Disable, "disable", s.Disable, "components not to start: "+strings.Join(optionalComponents, ", "))
 }
 

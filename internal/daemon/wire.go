@@ -11,7 +11,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/fairlead-dev/fairlead/internal/api"
+	"github.com/fairlead-dev/fairlead/internal/gateway"
 	"github.com/fairlead-dev/fairlead/internal/oci"
+	"github.com/fairlead-dev/fairlead/internal/sandbox"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
@@ -30,11 +32,14 @@ type wiring struct {
 	registry  *prometheus.Registry
 	addresses Addresses
 
-	objects *store.Store
-	images  *oci.Store
-	server  *api.Server
-	client  kubernetes.Interface
-	live    lateLive
+	objects   *store.Store
+	images    *oci.Store
+	server    *api.Server
+	client    kubernetes.Interface
+	live      *lateLive
+	gateway   *gateway.Gateway
+	sandboxes *sandbox.Manager
+	waker     *lateWake
 }
 
 // wire opens the components and says in which order they start.
@@ -43,8 +48,9 @@ func (d *Daemon) wire() error {
 	if err != nil {
 		return err
 	}
-	w := &wiring{Daemon: d, listen: listen, registry: newRegistry()}
-	for _, step := range []func() error{w.wireStore, w.wireMetrics, w.wireAPI, w.wireImages, w.wireInfo} {
+	w := &wiring{Daemon: d, listen: listen, registry: newRegistry(), live: &lateLive{}, waker: &lateWake{}}
+	for _, step := range []func() error{w.wireStore, w.wireMetrics, w.wireAPI, w.wireImages,
+		w.wireGateway, w.wireSandbox, w.wireController, w.wireInfo} {
 		if err := step(); err != nil {
 			listen.closeTaken()
 			for _, c := range slices.Backward(w.closers) {

@@ -24,7 +24,7 @@ func (w *wiring) wireAPI() error {
 	w.server, err = api.New(api.Config{
 		Dir: w.path("api"), Kubeconfig: w.Kubeconfig(), Etcd: w.objects.Endpoint(), Listen: w.settings.APIListen,
 		Definitions: knative.Definitions(), Seeds: knative.SeedConfigMaps(), Namespaces: namespaces,
-		Admission: []kubeadmission.Interface{rules}, Live: &w.live,
+		Admission: []kubeadmission.Interface{rules}, Live: w.live,
 		Logger: w.logger.With("component", "api"), Registerer: w.registry,
 	})
 	if err != nil {

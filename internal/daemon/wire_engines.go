@@ -1,0 +1,109 @@
+package daemon
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+
+	"github.com/fairlead-dev/fairlead/internal/controller"
+	"github.com/fairlead-dev/fairlead/internal/gateway"
+	"github.com/fairlead-dev/fairlead/internal/sandbox"
+)
+
+// lateWake forwards to the controller, which is made after the gateway that calls it.
+type lateWake struct {
+	target atomic.Pointer[controller.Controller]
+}
+
+func (l *lateWake) wake(backend string) {
+	if c := l.target.Load(); c != nil {
+		c.Wake(backend)
+	}
+}
+
+// wireGateway opens the listeners of the services.
+func (w *wiring) wireGateway() error {
+	if w.settings.disabled("gateway") {
+		return nil
+	}
+	plain, err := w.listen.take("gateway", w.settings.GatewayListen)
+	if err != nil {
+		return err
+	}
+	secure, err := w.listen.take("gateway-tls", w.settings.GatewayTLSListen)
+	if err != nil {
+		return err
+	}
+	w.addresses.Gateway, w.addresses.GatewayTLS = plain.Addr().String(), secure.Addr().String()
+	w.gateway, err = gateway.New(gateway.Config{
+		HTTPListeners: []net.Listener{plain}, HTTPSListeners: []net.Listener{secure},
+		TLS: gateway.TLS{Dir: w.path("gateway")}, Wake: w.waker.wake, DrainTimeout: w.settings.Drain,
+		Logger: w.logger.With("component", "gateway"), Registerer: w.registry,
+	})
+	if err != nil {
+		return err
+	}
+	w.parts.add("gateway", w.settings.Drain+shortDrain, w.gateway.Run)
+	return nil
+}
+
+// wireSandbox opens what makes instances.
+func (w *wiring) wireSandbox() (err error) {
+	if w.settings.disabled("sandbox") {
+		return nil
+	}
+	config := sandbox.Config{
+		Dir: w.path("sandbox"), Keep: w.settings.KeepInstances,
+		Logger: w.logger.With("component", "sandbox"), Registerer: w.registry,
+	}
+	if w.settings.Runtime != "auto" {
+		config.Runtime = w.settings.Runtime
+	}
+	if w.gateway != nil {
+		config.Internal, config.Outbound = controller.Internal(w.gateway), controller.Outbound(w.gateway)
+		config.Domains = []string{"cluster.local", "svc", w.settings.Domain}
+	}
+	if w.sandboxes, err = sandbox.New(config); err != nil {
+		return err
+	}
+	w.parts.add("sandbox", w.settings.Drain+shortDrain, w.sandboxes.Run)
+	return nil
+}
+
+// wireController opens what makes it so. Without gateway or sandbox there is nothing it could do.
+func (w *wiring) wireController() error {
+	if w.settings.disabled("controller") || w.gateway == nil || w.sandboxes == nil {
+		w.logger.Warn("runs without its controller: objects are stored and nothing is run")
+		return nil
+	}
+	host, port := hostPort(w.addresses.Gateway)
+	_, tlsPort := hostPort(w.addresses.GatewayTLS)
+	c, err := controller.New(controller.Config{
+		REST: w.server.Loopback(), Images: w.images, Sandboxes: w.sandboxes, Gateway: w.gateway, Domain: w.settings.Domain,
+		GatewayAddress: host, GatewayPort: port, GatewayTLSPort: tlsPort, VolumeDir: w.path("volumes"),
+		Logger: w.logger.With("component", "controller"), Registerer: w.registry,
+	})
+	if err != nil {
+		return err
+	}
+	w.waker.target.Store(c)
+	w.parts.add("controller", w.settings.Drain+shortDrain, func(ctx context.Context, ready func()) error {
+		return c.Run(ctx, func() {
+			w.live.set(instances{c})
+			ready()
+		})
+	})
+	return nil
+}
+
+// hostPort splits the address of a listener; an address that stands for every interface becomes the loopback address.
+func hostPort(address string) (host string, port int) {
+	tcp, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return "", 0
+	}
+	if tcp.IP.IsUnspecified() {
+		return "127.0.0.1", tcp.Port
+	}
+	return tcp.IP.String(), tcp.Port
+}
