@@ -11,6 +11,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,6 +65,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"daemon": daemonCommand,
 			"retry":  retryCommand,
+			"ask":    askCommand,
+			"empty":  emptyCommand,
 		},
 		Condition: func(condition string) (bool, error) {
 			switch condition {
@@ -222,6 +227,57 @@ func retryCommand(ts *testscript.TestScript, neg bool, args []string) {
 		case <-ctx.Done():
 			ts.Fatalf("retry %v: still %v", args, err)
 		case <-tick.C:
+		}
+	}
+}
+
+// askCommand is `ask FILE [PATH]`: it gets the URL in a file from the gateway, by the name in it, and prints the answer.
+func askCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: ask FILE [PATH]")
+	}
+	target := strings.TrimSpace(ts.ReadFile(args[0]))
+	if len(args) == 2 {
+		target += args[1]
+	}
+	// *.localhost is the loopback interface wherever there is a resolver for it; the test does without.
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+		},
+	}}
+	response, err := client.Get(target)
+	ts.Check(err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	if response.StatusCode != http.StatusOK {
+		ts.Fatalf("%s answered %s: %s", target, response.Status, body)
+	}
+	_, err = ts.Stdout().Write(body)
+	ts.Check(err)
+}
+
+// emptyCommand is `empty COMMAND ARGS...`: it runs a program until it prints nothing.
+func emptyCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: empty COMMAND ARGS...")
+	}
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		ts.Check(ts.Exec(args[0], args[1:]...))
+		if ts.ReadFile("stdout") == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v still prints %s", args, ts.ReadFile("stdout"))
 		}
 	}
 }
