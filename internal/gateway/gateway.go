@@ -27,6 +27,8 @@ type Config struct {
 	ReusePort bool
 	// TLS is needed for HTTPS.
 	TLS TLS
+	// HeaderTimeout is how long a client may take to send the header of a request; 0 means 10 s.
+	HeaderTimeout time.Duration
 	// MaxConnections from clients at once, over all listeners; further ones are closed at once. 0 means 16,384.
 	MaxConnections int
 	// Wake is called when requests begin to wait: for an instance, or for a slot on the instances there are. It must not block.
@@ -76,6 +78,9 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	if cfg.LameDuck == 0 {
 		cfg.LameDuck = 500 * time.Millisecond
+	}
+	if cfg.HeaderTimeout == 0 {
+		cfg.HeaderTimeout = 10 * time.Second
 	}
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = 16_384

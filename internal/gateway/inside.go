@@ -3,6 +3,7 @@ package gateway
 import (
 	"net"
 	"sync"
+	"time"
 )
 
 // callerKey is under which the context of a connection from inside has its *Caller.
@@ -15,6 +16,7 @@ var outside = &Caller{}
 // returns as soon as the connection is taken, which is at once while Run runs; when the gateway has ended the connection is closed.
 func (g *Gateway) ServeInternal(conn net.Conn, c Caller) {
 	c.Internal = true
+	_ = conn.SetReadDeadline(time.Now().Add(g.cfg.HeaderTimeout)) // as for connections from outside, see bounded
 	g.inside.give(&insideConn{Conn: conn, caller: &c})
 }
 

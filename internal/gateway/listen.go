@@ -110,6 +110,8 @@ func (b *bounded) Accept() (net.Conn, error) {
 			conn.Close()
 			continue
 		}
+		// net/http sets its own deadlines from the first request on, but not while it looks whether HTTP/2 is spoken.
+		_ = conn.SetReadDeadline(time.Now().Add(b.g.cfg.HeaderTimeout))
 		gauge := b.g.metrics.conns.WithLabelValues(b.name)
 		gauge.Inc()
 		return &countedConn{Conn: conn, done: func() { b.g.open.Add(-1); gauge.Dec() }}, nil
