@@ -13,6 +13,9 @@ import (
 
 const defaultQueueLimit = 10_000
 
+// errMoved ends the wait of a request whose backend no route names any more and which has no instances: it chooses again.
+var errMoved = errors.New("the traffic was moved elsewhere")
+
 // errRoomFull is the answer to a request that found as many waiting as the backend allows.
 var errRoomFull = errors.New("too many requests are waiting for an instance")
 
@@ -32,6 +35,7 @@ type backend struct {
 
 	mu        sync.Mutex
 	instances []*instance // those that take requests
+	unrouted  bool        // no rule of the table in force sends traffic here
 	room      room
 	load      meter
 	next      int         // where the search for the least loaded starts, so that equals take turns
@@ -57,8 +61,26 @@ func (b *backend) queueLimit() int {
 	return defaultQueueLimit
 }
 
-// enter counts a request of this backend; leave must follow.
-func (b *backend) enter(now time.Time) {
+// arrive counts a request of this backend, leave must follow, and takes a slot if one is free and nobody waits. It says no, and does
+// nothing, where the request must choose again: instances are taken away after the traffic is, and a request that was late must not
+// wait for one that will not come back.
+func (b *backend) arrive(now time.Time) (i *instance, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.deserted() {
+		return nil, false
+	}
+	b.load.enter(now)
+	if b.room.len == 0 {
+		if i = b.pick(now); i != nil {
+			i.inflight++
+		}
+	}
+	return i, true
+}
+
+// begin counts a request that needs no slot; leave must follow.
+func (b *backend) begin(now time.Time) {
 	b.mu.Lock()
 	b.load.enter(now)
 	b.mu.Unlock()
@@ -90,6 +112,10 @@ func (b *backend) acquire(ctx context.Context, now time.Time, joining func(cold 
 			b.mu.Unlock()
 			return i, time.Time{}, nil
 		}
+	}
+	if b.deserted() {
+		b.mu.Unlock()
+		return nil, time.Time{}, errMoved
 	}
 	if b.room.len >= b.queueLimit() {
 		b.mu.Unlock()
@@ -208,6 +234,7 @@ func (b *backend) setInstances(list []Instance, now time.Time) {
 		b.retire(i)
 	}
 	b.dispatch(now)
+	b.evict()
 	orphans := b.room.len > 0 && len(b.instances) == 0
 	if orphans && b.asked.IsZero() {
 		b.asked = now
@@ -215,6 +242,24 @@ func (b *backend) setInstances(list []Instance, now time.Time) {
 	b.mu.Unlock()
 	if orphans {
 		b.wakeUp(b.name)
+	}
+}
+
+// setRouted says whether a rule of the table in force sends traffic here.
+func (b *backend) setRouted(routed bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unrouted = !routed
+	b.evict()
+}
+
+// deserted says that nothing will come here: no traffic and no instances. b.mu is held.
+func (b *backend) deserted() bool { return b.unrouted && len(b.instances) == 0 }
+
+// evict sends those who wait for a deserted backend elsewhere. b.mu is held.
+func (b *backend) evict() {
+	for b.deserted() && b.room.len > 0 {
+		b.room.pop().granted <- grant{err: errMoved}
 	}
 }
 
@@ -245,6 +290,7 @@ func (b *backend) drain(id string) <-chan struct{} {
 		if i.id == id {
 			b.instances = slices.Delete(slices.Clone(b.instances), n, n+1)
 			b.retire(i)
+			b.evict()
 			return i.drained
 		}
 	}

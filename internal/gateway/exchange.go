@@ -21,6 +21,7 @@ var (
 // exchange is one request on its way and its answer on the way back.
 type exchange struct {
 	g       *Gateway
+	in      *http.Request // as it came
 	caller  *Caller
 	rule    *rule
 	split   *split
@@ -105,8 +106,16 @@ func (x *exchange) roundTrip(out *http.Request) (*http.Response, error) {
 	ctx := out.Context()
 	body := out.Body
 	for attempt := 0; ; attempt++ {
-		if err := x.acquire(ctx); err != nil {
-			return nil, err
+		if x.instance == nil { // else a slot was free on arrival
+			err := x.acquire(ctx)
+			for errors.Is(err, errMoved) {
+				if err = x.move(out); err == nil && x.instance == nil {
+					err = x.acquire(ctx)
+				}
+			}
+			if err != nil {
+				return nil, err
+			}
 		}
 		if body != nil {
 			out.Body = openBody{body}
@@ -129,6 +138,46 @@ func (x *exchange) roundTrip(out *http.Request) (*http.Response, error) {
 		}
 	}
 }
+
+// move chooses again, by the table in force now, for a request that has not been sent.
+func (x *exchange) move(out *http.Request) error {
+	route := x.g.routes.Load().find(x.in.Host, x.caller)
+	if route == nil {
+		return &refusedError{unknownHost}
+	}
+	for _, set := range [][]header{x.rule.setHeaders, x.split.setHeaders} {
+		for _, h := range set {
+			out.Header[h.name] = x.in.Header[h.name]
+			if out.Header[h.name] == nil {
+				delete(out.Header, h.name)
+			}
+		}
+	}
+	old := x.backend
+	if f := x.choose(route); f != "" {
+		x.backend = old
+		return &refusedError{f}
+	}
+	if x.spec.Handler != nil {
+		x.backend = old
+		return &failedError{"the service was replaced by another one, try again"}
+	}
+	instance, ok := x.backend.arrive(time.Now())
+	if !ok {
+		x.backend = old
+		return errMoved // the table has changed once more
+	}
+	old.leave(nil, time.Now())
+	x.instance = instance
+	out.Host = x.in.Host
+	x.setHeaders(out, x.in)
+	return nil
+}
+
+// refusedError carries a refusal that came about while the request waited.
+type refusedError struct{ refusal }
+
+func (e *refusedError) Error() string { return e.sentence() }
 
 // acquire takes a slot, waiting if need be.
 func (x *exchange) acquire(ctx context.Context) error {

@@ -60,6 +60,7 @@ type Gateway struct {
 	httpsPort int
 	open      atomic.Int64 // connections from clients
 	leaving   atomic.Bool  // the end has begun
+	fresh     fresh
 	routes    atomic.Pointer[routes]
 	inside    *handover
 	insideSrv *http.Server
@@ -85,11 +86,12 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = 16_384
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Logger, backends: map[string]*backend{}, inside: newHandover()}
+	g := &Gateway{cfg: cfg, log: cfg.Logger, backends: map[string]*backend{}, inside: newHandover(), fresh: fresh{conns: map[*countedConn]struct{}{}}}
 	g.metrics = newMetrics(cfg.Registerer, g)
 	g.routes.Store(&routes{})
 	g.proxy = g.newProxy()
 	g.server = g.newServer(nil)
+	g.server.ConnState = g.fresh.note
 	g.insideSrv = g.newServer(func(ctx context.Context, c net.Conn) context.Context {
 		return context.WithValue(ctx, callerKey{}, c.(*insideConn).caller)
 	})
@@ -165,6 +167,7 @@ func (g *Gateway) shutdown(ctx context.Context) {
 	g.leaving.Store(true)
 	g.closeListeners()
 	g.lameDuck(ctx)
+	g.fresh.close()
 	var both sync.WaitGroup
 	for _, srv := range []*http.Server{g.server, g.insideSrv} {
 		both.Go(func() {
@@ -203,7 +206,15 @@ func (g *Gateway) Apply(t Table) error {
 	for _, spec := range t.Backends {
 		rs.backends[spec.Name].spec.Store(&spec)
 	}
+	for b := range rs.routed {
+		b.setRouted(true) // before the first request comes by the new table
+	}
 	g.routes.Store(rs)
+	for _, b := range g.backends {
+		if !rs.routed[b] {
+			b.setRouted(false) // after the last request has come by the old one
+		}
+	}
 	if g.certs != nil {
 		g.certs.local.keep(func(name string) bool { return rs.host(name) != nil || net.ParseIP(name) != nil || name == "localhost" })
 	}

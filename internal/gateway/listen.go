@@ -2,11 +2,14 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -123,9 +126,44 @@ type countedConn struct {
 	net.Conn
 	once sync.Once
 	done func()
+	used atomic.Bool // has carried a request
 }
 
 func (c *countedConn) Close() error {
 	c.once.Do(c.done)
 	return c.Conn.Close()
+}
+
+// fresh are the connections that no request has come on. http.Server.Shutdown would wait five seconds for them.
+type fresh struct {
+	mu    sync.Mutex
+	conns map[*countedConn]struct{}
+}
+
+// note follows the states of connections; it is a http.Server's ConnState.
+func (f *fresh) note(conn net.Conn, state http.ConnState) {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	c, ok := conn.(*countedConn)
+	if !ok || c.used.Load() {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if state == http.StateNew {
+		f.conns[c] = struct{}{}
+		return
+	}
+	c.used.Store(true)
+	delete(f.conns, c)
+}
+
+// close ends the connections that are still unused.
+func (f *fresh) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		c.Close()
+	}
 }

@@ -80,46 +80,66 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, connectMethod)
 		return
 	}
+	for g.serve(w, r, c) {
+	}
+}
+
+// serve answers by the table in force, or says that it must be asked again because the table has changed meanwhile.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *Caller) (again bool) {
 	rs := g.routes.Load()
 	if r.TLS == nil && g.certs != nil && g.certs.http != nil && g.certs.http.HandleHTTPChallenge(w, r) {
-		return
+		return false
 	}
 	route := rs.find(r.Host, c)
 	switch {
 	case route == nil:
 		g.refuse(w, unknownHost)
-		return
+		return false
 	case r.Header[probeHeader] != nil:
 		answerProbe(w, r, route)
-		return
-	case !route.allows(c):
-		g.refuse(w, forbidden)
-		return
+		return false
+	case route.Redirect != RedirectNever && g.redirect(w, r, route, rs, c):
+		return false
 	}
-	if route.Redirect != RedirectNever && g.redirect(w, r, route, rs, c) {
-		return
+	x := &exchange{g: g, caller: c, in: r, arrived: time.Now()}
+	if f := x.choose(route); f != "" {
+		g.refuse(w, f)
+		return false
 	}
-	rule := route.rule(r.URL.Path, r.Header)
-	if rule == nil {
-		g.refuse(w, unknownPath)
-		return
-	}
-	split := rule.split(rand.IntN)
-	x := &exchange{g: g, caller: c, rule: rule, split: split, backend: split.backend, spec: split.backend.spec.Load(), arrived: time.Now()}
-	x.serve(w, r, rs)
-}
-
-func (x *exchange) serve(w http.ResponseWriter, r *http.Request, rs *routes) {
 	if h := x.spec.Handler; h != nil {
 		x.serveHere(w, r, h)
-		return
+		return false
 	}
+	instance, ok := x.backend.arrive(x.arrived)
+	if !ok {
+		return true
+	}
+	x.instance = instance
+	x.proxy(w, r, rs)
+	return false
+}
+
+// choose finds the backend for the request by a route, or says why there is none.
+func (x *exchange) choose(route *route) refusal {
+	if !route.allows(x.caller) {
+		return forbidden
+	}
+	x.rule = route.rule(x.in.URL.Path, x.in.Header)
+	if x.rule == nil {
+		return unknownPath
+	}
+	x.split = x.rule.split(rand.IntN)
+	x.backend = x.split.backend
+	x.spec = x.backend.spec.Load()
+	return ""
+}
+
+func (x *exchange) proxy(w http.ResponseWriter, r *http.Request, rs *routes) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	x.cancel = cancel
 	x.timing = r.Header[serverTimingHeader] != nil
 	x.browser = !x.spec.NoWakingPage && browses(r)
 	x.logged = rs.requestLog != nil && x.g.cfg.RequestLog != nil
-	x.backend.enter(x.arrived)
 	defer x.end()
 	if x.logged {
 		defer x.writeLog(rs.requestLog, r)
@@ -140,7 +160,7 @@ func (x *exchange) serve(w http.ResponseWriter, r *http.Request, rs *routes) {
 
 // serveHere lets a handler of this process answer.
 func (x *exchange) serveHere(w http.ResponseWriter, r *http.Request, h http.Handler) {
-	x.backend.enter(x.arrived)
+	x.backend.begin(x.arrived)
 	noted := &statusWriter{ResponseWriter: w, x: x}
 	defer func() {
 		now := time.Now()
@@ -297,6 +317,7 @@ func verdict(x *exchange, ctx context.Context, err error) (int, string) {
 	}
 	var failed *failedError
 	var dial *dialError
+	var refused *refusedError
 	var large *http.MaxBytesError
 	switch {
 	case errors.Is(cause, errTimeout), errors.Is(cause, errStartTimeout), errors.Is(cause, errIdleTimeout):
@@ -307,6 +328,8 @@ func verdict(x *exchange, ctx context.Context, err error) (int, string) {
 		return http.StatusBadRequest, "the body could not be read"
 	case ctx.Err() != nil:
 		return statusClientGone, "the client went away"
+	case errors.As(cause, &refused):
+		return refused.status(), refused.sentence()
 	case errors.Is(cause, errRoomFull):
 		return http.StatusServiceUnavailable, errRoomFull.Error()
 	case errors.As(cause, &failed):

@@ -18,6 +18,7 @@ type routes struct {
 	wild       map[string]*route // by the domain after "*."
 	backends   map[string]*backend
 	certs      map[string]*tls.Certificate // the user's, by name or "*.domain"
+	routed     map[*backend]bool           // those that traffic is sent to
 	requestLog *template.Template
 	logProbes  bool
 }
@@ -50,7 +51,7 @@ type header struct {
 
 // compile checks the table and makes it ready; get gives the state kept under a backend's name.
 func compile(t Table, get func(string) *backend) (*routes, error) {
-	rs := &routes{exact: map[string]*route{}, wild: map[string]*route{}, backends: map[string]*backend{}, certs: map[string]*tls.Certificate{}, logProbes: t.RequestLogProbes}
+	rs := &routes{exact: map[string]*route{}, wild: map[string]*route{}, backends: map[string]*backend{}, certs: map[string]*tls.Certificate{}, routed: map[*backend]bool{}, logProbes: t.RequestLogProbes}
 	var errs []error
 	for _, spec := range t.Backends {
 		if rs.backends[spec.Name] != nil {
@@ -141,6 +142,11 @@ func (rs *routes) compileRule(in Rule) (rule, error) {
 		}
 		out.sum += s.Weight
 		out.splits = append(out.splits, split{backend: b, weight: s.Weight, setHeaders: compileHeaders(s.SetHeaders)})
+	}
+	for n, s := range out.splits {
+		if s.weight > 0 || (out.sum == 0 && n == 0) {
+			rs.routed[s.backend] = true
+		}
 	}
 	return out, nil
 }

@@ -381,3 +381,56 @@ func TestSampleIsTheAverage(t *testing.T) {
 		}
 	})
 }
+
+// TestWaitingRequestsFollowTheTraffic holds that a request does not wait for a revision that traffic was taken from.
+func TestWaitingRequestsFollowTheTraffic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hold := make(chan struct{})
+		g, c := bubble(t, Config{}, Backend{Concurrency: 1, Timeout: time.Minute}, piped(t, "old", func(w http.ResponseWriter, r *http.Request) {
+			<-hold
+			io.WriteString(w, "old")
+		}))
+		answers := make(chan string, 4)
+		send := func(answers chan<- string) {
+			status, body, _, _ := timed(t, c)
+			answers <- fmt.Sprint(status, " ", body)
+		}
+		first := make(chan string, 1)
+		go send(first)
+		synctest.Wait()
+		for range 4 {
+			go send(answers)
+		}
+		synctest.Wait() // one at work, four wait for its slot
+		table := simple("h", Backend{Name: "new"})
+		table.Backends = append(table.Backends, Backend{Name: "b", Concurrency: 1})
+		table.Routes[0].Rules[0].SetHeaders = map[string]string{"X-Rule": "new"}
+		if err := g.Apply(table); err != nil {
+			t.Fatal(err)
+		}
+		g.SetInstances("new", []Instance{piped(t, "n", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Header.Get("X-Rule")) })})
+		g.SetInstances("b", nil)
+		for range 4 {
+			if got := <-answers; got != "200 new" {
+				t.Errorf("a waiting request got %q, want the new revision", got)
+			}
+		}
+		close(hold)
+		if got := <-first; got != "200 old" {
+			t.Errorf("the request in flight got %q", got)
+		}
+
+		go send(answers)
+		synctest.Wait()
+		<-answers
+		g.SetInstances("new", nil)
+		go send(answers)
+		synctest.Wait()
+		if err := g.Apply(Table{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-answers; !strings.HasPrefix(got, "404") {
+			t.Errorf("a request whose service was deleted while it waited got %q", got)
+		}
+	})
+}
