@@ -39,9 +39,10 @@ const (
 // Definitions gives the definition of every kind Fairlead serves, Serving first, in a fixed order. The caller owns
 // the result. Building them takes a few milliseconds.
 func Definitions() []*apiextensionsv1.CustomResourceDefinition {
+	words := descriptions()
 	byProduct := map[string]*schemas{
-		productServing:  {rules: servingRules(), required: true},
-		productEventing: {rules: eventingRules()},
+		productServing:  {rules: servingRules(), words: words, required: true},
+		productEventing: {rules: eventingRules(), words: words},
 	}
 	var out []*apiextensionsv1.CustomResourceDefinition
 	for _, k := range kinds() {

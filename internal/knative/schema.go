@@ -34,6 +34,8 @@ type typeRules map[string]fieldRule
 // schemas builds OpenAPI schemas from Go types.
 type schemas struct {
 	rules map[reflect.Type]typeRules
+	// words are the descriptions.
+	words map[fieldName]string
 	// required marks the fields without omitempty as required. Upstream's Eventing schemas leave that to validation,
 	// whose texts say more.
 	required bool
@@ -43,8 +45,8 @@ type schemas struct {
 func (s *schemas) schemaOf(object any) *apiextensionsv1.JSONSchemaProps {
 	t := reflect.TypeOf(object).Elem()
 	root := s.build(t, nil)
-	root.Properties["apiVersion"] = apiextensionsv1.JSONSchemaProps{Type: "string", Description: describe[fieldName{"*", "apiVersion"}]}
-	root.Properties["kind"] = apiextensionsv1.JSONSchemaProps{Type: "string", Description: describe[fieldName{"*", "kind"}]}
+	root.Properties["apiVersion"] = apiextensionsv1.JSONSchemaProps{Type: "string", Description: s.words[fieldName{"*", "apiVersion"}]}
+	root.Properties["kind"] = apiextensionsv1.JSONSchemaProps{Type: "string", Description: s.words[fieldName{"*", "kind"}]}
 	root.Properties["metadata"] = apiextensionsv1.JSONSchemaProps{Type: "object"}
 	root.Required = nil
 	return &root
@@ -52,7 +54,7 @@ func (s *schemas) schemaOf(object any) *apiextensionsv1.JSONSchemaProps {
 
 // build describes t; above holds the types that enclose it, so that a type containing itself ends.
 func (s *schemas) build(t reflect.Type, above []reflect.Type) apiextensionsv1.JSONSchemaProps {
-	if known, ok := wellKnown(t); ok {
+	if known, ok := s.known(t); ok {
 		return known
 	}
 	switch t.Kind() {
@@ -78,7 +80,7 @@ func (s *schemas) build(t reflect.Type, above []reflect.Type) apiextensionsv1.JS
 }
 
 func (s *schemas) structSchema(t reflect.Type, above []reflect.Type) apiextensionsv1.JSONSchemaProps {
-	out := apiextensionsv1.JSONSchemaProps{Type: "object", Description: describe[fieldName{t.String(), ""}], Properties: map[string]apiextensionsv1.JSONSchemaProps{}}
+	out := apiextensionsv1.JSONSchemaProps{Type: "object", Description: s.words[fieldName{t.String(), ""}], Properties: map[string]apiextensionsv1.JSONSchemaProps{}}
 	s.addFields(&out, t, t, above)
 	slices.Sort(out.Required)
 	if s.rules[t][""].atomic {
@@ -109,7 +111,11 @@ func (s *schemas) addFields(out *apiextensionsv1.JSONSchemaProps, owner, t refle
 		if !ok {
 			rule = s.rules[t][name]
 		}
-		out.Properties[name] = s.field(t, name, f.Type, rule, above)
+		p := s.field(f.Type, rule, above)
+		if text := s.text(owner, t, name); text != "" && !rule.refused {
+			p.Description = text
+		}
+		out.Properties[name] = p
 		optional := rule.optional || rule.refused || strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero")
 		if rule.required || (s.required && !optional) {
 			out.Required = append(out.Required, name)
@@ -125,7 +131,15 @@ func direct(t reflect.Type) reflect.Type {
 	return t
 }
 
-func (s *schemas) field(parent reflect.Type, name string, t reflect.Type, rule fieldRule, above []reflect.Type) apiextensionsv1.JSONSchemaProps {
+// text is the description of a field of owner that stands in t, which is owner or embedded in it.
+func (s *schemas) text(owner, t reflect.Type, name string) string {
+	if text := s.words[fieldName{owner.String(), name}]; text != "" {
+		return text
+	}
+	return s.words[fieldName{t.String(), name}]
+}
+
+func (s *schemas) field(t reflect.Type, rule fieldRule, above []reflect.Type) apiextensionsv1.JSONSchemaProps {
 	var p apiextensionsv1.JSONSchemaProps
 	switch {
 	case rule.value != nil:
@@ -134,9 +148,6 @@ func (s *schemas) field(parent reflect.Type, name string, t reflect.Type, rule f
 		p = opaque(t)
 	default:
 		p = s.build(t, above)
-	}
-	if d := describe[fieldName{parent.String(), name}]; d != "" {
-		p.Description = d
 	}
 	if rule.refused {
 		p.Description = refusedDescription
@@ -186,6 +197,14 @@ func anyValue() apiextensionsv1.JSONSchemaProps {
 // quantityPattern is what resource.Quantity accepts when it is written as text.
 const quantityPattern = `^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$`
 
+// known describes the types that are not described by their fields.
+func (s *schemas) known(t reflect.Type) (apiextensionsv1.JSONSchemaProps, bool) {
+	if t == reflect.TypeFor[metav1.ObjectMeta]() {
+		return s.templateMetadata(), true
+	}
+	return wellKnown(t)
+}
+
 // wellKnown describes the types whose JSON is not what their Go kind says.
 func wellKnown(t reflect.Type) (apiextensionsv1.JSONSchemaProps, bool) {
 	text := apiextensionsv1.JSONSchemaProps{Type: "string"}
@@ -205,22 +224,20 @@ func wellKnown(t reflect.Type) (apiextensionsv1.JSONSchemaProps, bool) {
 		return intOrString, true
 	case reflect.TypeFor[runtime.RawExtension](), reflect.TypeFor[corev1.PodTemplateSpec]():
 		return opaqueObject(), true
-	case reflect.TypeFor[metav1.ObjectMeta]():
-		return templateMetadata(), true
 	}
 	return apiextensionsv1.JSONSchemaProps{}, false
 }
 
 // templateMetadata is the metadata of something inside an object, such as a revision template: the fields people
 // set are described, the others are kept.
-func templateMetadata() apiextensionsv1.JSONSchemaProps {
+func (s *schemas) templateMetadata() apiextensionsv1.JSONSchemaProps {
 	text := apiextensionsv1.JSONSchemaProps{Type: "string"}
 	texts := apiextensionsv1.JSONSchemaProps{Type: "object", AdditionalProperties: &apiextensionsv1.JSONSchemaPropsOrBool{Allows: true, Schema: &text}}
 	list := apiextensionsv1.JSONSchemaProps{Type: "array", Items: &apiextensionsv1.JSONSchemaPropsOrArray{Schema: &text}}
 	out := opaqueObject()
 	out.Properties = map[string]apiextensionsv1.JSONSchemaProps{}
 	for name, p := range map[string]apiextensionsv1.JSONSchemaProps{"annotations": texts, "labels": texts, "finalizers": list, "name": text, "namespace": text} {
-		p.Description = describe[fieldName{"template metadata", name}]
+		p.Description = s.words[fieldName{"template metadata", name}]
 		out.Properties[name] = p
 	}
 	return out
