@@ -63,6 +63,10 @@ lint: ## vet and golangci-lint
 fmt: ## format the code
 	gofmt -s -w $$(git ls-files '*.go')
 
+.PHONY: gen
+gen: ## rewrite what is generated: the reference of the command line
+	$(GO) test -count=1 -run '^TestReference$$' ./cmd/fairlead -update
+
 .PHONY: tidy
 tidy: ## tidy go.mod
 	$(GO) mod tidy

@@ -60,7 +60,7 @@ func newTrafficCommand(term *terminal) *cobra.Command {
 			"stays with the revision that has the traffic, if it is a single one. A tag gives a revision a URL of its\n" +
 			"own. `promote` gives all traffic to the latest revision, now and after later changes.",
 		Example: "  fairlead traffic hello\n" +
-			"  fairlead traffic hello --to latest=10\n" +
+			"  fairlead traffic hello --to hello-00001=10\n" +
 			"  fairlead traffic hello --to hello-00002=50,hello-00001=50 --tag hello-00002=blue\n" +
 			"  fairlead traffic hello promote",
 	}

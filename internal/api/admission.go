@@ -39,6 +39,7 @@ func (c *chain) admission(config *genericapiserver.RecommendedConfig) (admission
 		names = append(names, name)
 	}
 	add("NamespaceLifecycle", func() (admission.Interface, error) { return lifecycle.NewLifecycle(immortalNamespaces()) })
+	add("Established", func() (admission.Interface, error) { return established{}, nil })
 	for i, plugin := range c.server.cfg.Admission {
 		add(fmt.Sprintf("Config%d", i), func() (admission.Interface, error) { return plugin, nil })
 	}

@@ -12,10 +12,12 @@ import (
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/version"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/apiserver/pkg/server/filters"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/apiserver/pkg/util/openapi"
 	"k8s.io/client-go/informers"
@@ -35,6 +37,7 @@ type chain struct {
 	extensions *apiextensions.CustomResourceDefinitions
 	core       *genericapiserver.GenericAPIServer
 	prepared   preparedServer
+	streams    *streams
 }
 
 // preparedServer is what PrepareRun returns; upstream does not export its type.
@@ -44,7 +47,7 @@ type preparedServer interface {
 
 // build makes both servers over the store, without serving yet.
 func (s *Server) build() (*chain, error) {
-	c := &chain{server: s}
+	c := &chain{server: s, streams: newStreams(s.cfg.Live)}
 	var err error
 	if c.scheme, err = kinds.NewScheme(); err != nil {
 		return nil, err
@@ -84,6 +87,7 @@ func (c *chain) config() (*genericapiserver.RecommendedConfig, error) {
 	config := genericapiserver.NewRecommendedConfig(c.scheme.Codecs)
 	config.EffectiveVersion = serverVersion(s.cfg.Version)
 	config.SkipOpenAPIInstallation = true // documents.go serves those of both servers
+	config.LongRunningFunc = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	config.EnableProfiling = false
 	config.EnableIndex = false
 	config.EnableMetrics = false
@@ -184,6 +188,7 @@ func (c *chain) buildCore(config *genericapiserver.RecommendedConfig) error {
 		info.PrioritizedVersions = []schema.GroupVersion{gv}
 		info.VersionedResourcesStorageMap[gv.Version] = resources
 		if gv.Group == "" {
+			c.installPods(resources, config.Authorization.Authorizer)
 			if err := core.InstallLegacyAPIGroup(genericapiserver.DefaultLegacyAPIPrefix, &info); err != nil {
 				return fmt.Errorf("api: install core kinds: %w", err)
 			}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/rest"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
@@ -110,7 +109,8 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	}
 	defer chain.close()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.serveLoopback(ctx, chain.core) })
+	group.Go(func() error { return servePlain(ctx, s.loopback, chain.core.Handler) })
+	group.Go(func() error { return servePlain(ctx, chain.streams.listener, chain.streams) })
 	if s.cfg.Insecure {
 		group.Go(func() error { return servePlain(ctx, s.listener, chain.core.Handler) })
 	}
@@ -140,10 +140,6 @@ func ignoreEnd(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
-}
-
-func (s *Server) serveLoopback(ctx context.Context, core *genericapiserver.GenericAPIServer) error {
-	return servePlain(ctx, s.loopback, core.Handler)
 }
 
 // servePlain serves HTTP without TLS until ctx ends. Requests still running then end with their connections, because watches

@@ -68,6 +68,9 @@ func NewScheme() (*Scheme, error) {
 	if err := addFieldLabels(s); err != nil {
 		return nil, err
 	}
+	if err := addParameters(s); err != nil {
+		return nil, err
+	}
 	addDefaults(s)
 	return &Scheme{Scheme: s, Codecs: serializer.NewCodecFactory(s), Parameters: runtime.NewParameterCodec(s)}, nil
 }
