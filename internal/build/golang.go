@@ -32,10 +32,6 @@ type GoOptions struct {
 	Env []string
 }
 
-func goBuilder() builder {
-	return builder{name: "go", detect: detectGo, build: buildGo}
-}
-
 func detectGo(dir string) (string, error) {
 	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
 		return "go.mod is a Go module", nil
@@ -137,82 +133,95 @@ func (j *job) mainPackage(ctx context.Context) (goPackage, error) {
 	return goPackage{}, fmt.Errorf("there are %d main packages: name one of %s", len(names), strings.Join(names, ", "))
 }
 
-func buildGo(ctx context.Context, j *job) (Result, error) {
+func buildGo(ctx context.Context, j *job) (built, error) {
 	pkg, err := j.mainPackage(ctx)
 	if err != nil {
-		return Result{}, err
+		return built{}, err
 	}
+	var out built
 	var images []v1.Image
 	for _, p := range j.Platforms {
-		image, err := j.goImage(ctx, pkg, p)
+		image, packages, err := j.goImage(ctx, pkg, p)
 		if err != nil {
-			return Result{}, err
+			return built{}, err
 		}
-		images = append(images, image)
+		images, out.packages = append(images, image), packages
 	}
 	if len(images) == 1 {
-		return Result{Image: images[0]}, nil
+		out.image = images[0]
+		return out, nil
 	}
-	index := mutate.IndexMediaType(v1.ImageIndex(empty.Index), types.OCIImageIndex)
+	out.index = mutate.IndexMediaType(v1.ImageIndex(empty.Index), types.OCIImageIndex)
 	for i, image := range images {
 		goos, arch, _ := strings.Cut(j.Platforms[i], "/")
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+		out.index = mutate.AppendManifests(out.index, mutate.IndexAddendum{
 			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: goos, Architecture: arch}},
 		})
 	}
-	return Result{Index: index}, nil
+	return out, nil
 }
 
-func (j *job) goImage(ctx context.Context, pkg goPackage, platform Platform) (v1.Image, error) {
+func (j *job) goImage(ctx context.Context, pkg goPackage, platform Platform) (v1.Image, []sbomPackage, error) {
 	goos, arch, ok := strings.Cut(platform, "/")
 	if !ok || goos != "linux" || arch == "" {
-		return nil, fmt.Errorf("platform %q: use linux/<architecture>", platform)
+		return nil, nil, fmt.Errorf("platform %q: use linux/<architecture>", platform)
 	}
-	program, err := j.compile(ctx, pkg, goos, arch)
+	program, done, err := j.compile(ctx, pkg, goos, arch)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer os.RemoveAll(filepath.Dir(program)) //nolint:errcheck // a temporary folder
+	defer done()
 	name := path.Base(pkg.ImportPath)
 	if name == "command-line-arguments" || name == "." {
 		name = filepath.Base(pkg.Dir)
 	}
-	target := "app/" + name
-	app, err := fileLayer([]layerFile{{target: "app", dir: true}, {target: target, source: program, mode: 0o755}})
-	if err != nil {
-		return nil, err
+	spec := imageSpec{os: goos, arch: arch, config: v1.Config{Entrypoint: []string{"/app/" + name}}}
+	if err := spec.add(j, []layerFile{{target: "app", dir: true}, {target: "app/" + name, source: program, mode: 0o755}}); err != nil {
+		return nil, nil, err
 	}
-	spec := imageSpec{
-		os: goos, arch: arch, layers: []v1.Layer{app}, labels: j.Labels,
-		config: v1.Config{Entrypoint: []string{"/" + target}},
-	}
-	data, err := dataLayer(filepath.Join(pkg.Dir, "kodata"))
-	if err != nil {
-		return nil, err
-	}
-	if data != nil {
-		spec.layers = append(spec.layers, data)
+	if data := filepath.Join(pkg.Dir, "kodata"); exists(data) {
+		files, err := folderFiles(data, kodataPath, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := spec.add(j, files); err != nil {
+			return nil, nil, err
+		}
 		spec.config.Env = append(spec.config.Env, "KO_DATA_PATH=/"+kodataPath)
 	}
-	return spec.image()
+	packages, err := goPackages(program)
+	if err != nil {
+		return nil, nil, err
+	}
+	image, err := spec.image(ctx, j)
+	return image, packages, err
 }
 
-// compile builds the program into a temporary folder and gives its path.
-func (j *job) compile(ctx context.Context, pkg goPackage, goos, arch string) (string, error) {
-	dir, err := os.MkdirTemp("", "fairlead-build-")
+// compile builds the program and gives its path. With a cache the file stays where it was, so that the go command finds
+// it up to date and does not link again.
+func (j *job) compile(ctx context.Context, pkg goPackage, goos, arch string) (string, func(), error) {
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(append([]string{"-s", "-w"}, j.Go.Ldflags...), " ")}
+	args = append(args, j.Go.Flags...)
+	env := append([]string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + arch}, j.Go.Env...)
+	var dir string
+	var err error
+	done := func() {}
+	if j.CacheDir != "" {
+		dir = filepath.Join(j.CacheDir, "bin", keyOf(pkg.Dir, args, env)[:32])
+		err = os.MkdirAll(dir, 0o700)
+	} else if dir, err = os.MkdirTemp("", "fairlead-build-"); err == nil {
+		done = func() { os.RemoveAll(dir) }
+	}
 	if err != nil {
-		return "", err
+		return "", nil, fmt.Errorf("build cache: %w", err)
 	}
 	program := filepath.Join(dir, "program")
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(append([]string{"-s", "-w"}, j.Go.Ldflags...), " "), "-o", program}
-	args = append(append(args, j.Go.Flags...), pkg.Dir)
-	env := append([]string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + arch}, j.Go.Env...)
 	j.say("compile", "go build %s for %s/%s", pkg.ImportPath, goos, arch)
-	if _, err := j.goRun(ctx, env, args...); err != nil {
-		os.RemoveAll(dir)
-		return "", err
+	if _, err := j.goRun(ctx, env, append(args, "-o", program, pkg.Dir)...); err != nil {
+		done()
+		return "", nil, err
 	}
-	return program, nil
+	return program, done, nil
 }
 
 const kodataPath = "var/run/ko"

@@ -2,9 +2,11 @@ package build
 
 import (
 	"bytes"
+	"context"
 	"encoding/pem"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -22,9 +24,9 @@ const (
 	defaultPath      = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
-// baseLayer is what a program without a distribution below it needs: users, root certificates, a /tmp, a home.
-func baseLayer() (v1.Layer, error) {
-	return fileLayer([]layerFile{
+// baseFiles are what a program without a distribution below it needs: users, root certificates, a /tmp, a home.
+func baseFiles() []layerFile {
+	return []layerFile{
 		{target: "etc", dir: true},
 		{target: "etc/group", data: []byte("root:x:0:\nnobody:x:65534:\nnonroot:x:65532:\n")},
 		{target: "etc/nsswitch.conf", data: []byte("hosts: files dns\n")},
@@ -42,7 +44,7 @@ func baseLayer() (v1.Layer, error) {
 		{target: "var", dir: true},
 		{target: "var/run", dir: true},
 		{target: "var/tmp", dir: true, mode: 0o1777},
-	})
+	}
 }
 
 // rootCertificates are Mozilla's, from the module this program was built with: the same on every machine.
@@ -59,17 +61,32 @@ func rootCertificates() []byte {
 // imageSpec is an image about to be put together.
 type imageSpec struct {
 	os, arch string
-	base     v1.Image // nil means the base layer above
-	layers   []v1.Layer
-	config   v1.Config
-	labels   map[string]string
+	// base to build on; empty means the files above.
+	base   v1.Image
+	layers []v1.Layer
+	config v1.Config
 }
 
-func (s imageSpec) image() (v1.Image, error) {
+// add puts one more layer on top.
+func (s *imageSpec) add(j *job, files []layerFile) error {
+	l, err := j.layer(files)
+	if err == nil {
+		s.layers = append(s.layers, l)
+	}
+	return err
+}
+
+func (s *imageSpec) image(ctx context.Context, j *job) (v1.Image, error) {
+	if s.base == nil && j.Base != "" && j.Base != hostBase {
+		var err error
+		if s.base, err = j.baseImage(ctx, j.Base, s.os+"/"+s.arch); err != nil {
+			return nil, err
+		}
+	}
 	base, layers := s.base, s.layers
 	if base == nil {
 		base = mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-		first, err := baseLayer()
+		first, err := j.layer(baseFiles())
 		if err != nil {
 			return nil, err
 		}
@@ -89,11 +106,11 @@ func (s imageSpec) image() (v1.Image, error) {
 	}
 	file = file.DeepCopy()
 	file.Created = v1.Time{Time: time.Unix(0, 0).UTC()}
-	s.configure(file)
+	s.configure(file, j.Labels)
 	return mutate.ConfigFile(image, file)
 }
 
-func (s imageSpec) configure(file *v1.ConfigFile) {
+func (s *imageSpec) configure(file *v1.ConfigFile, labels map[string]string) {
 	if s.base == nil {
 		file.OS, file.Architecture = s.os, s.arch
 		file.Config.Env = []string{"PATH=" + defaultPath, "SSL_CERT_FILE=/" + certificatesPath}
@@ -111,12 +128,18 @@ func (s imageSpec) configure(file *v1.ConfigFile) {
 	if c.User != "" {
 		file.Config.User = c.User
 	}
-	if len(s.labels) > 0 {
-		labels := maps.Clone(file.Config.Labels)
-		if labels == nil {
-			labels = map[string]string{}
+	if len(labels) > 0 {
+		all := maps.Clone(file.Config.Labels)
+		if all == nil {
+			all = map[string]string{}
 		}
-		maps.Copy(labels, s.labels)
-		file.Config.Labels = labels
+		maps.Copy(all, labels)
+		file.Config.Labels = all
 	}
+}
+
+// platform gives the one platform of a builder that makes no other.
+func (j *job) platform() (goos, arch string) {
+	goos, arch, _ = strings.Cut(j.Platforms[0], "/")
+	return goos, arch
 }

@@ -3,20 +3,24 @@ package build
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/gzip"
 )
 
 // layerFile is one entry of a layer. Times and owners are fixed, so that the same content gives the same digest.
@@ -30,20 +34,143 @@ type layerFile struct {
 	uid    int   // owner and group
 }
 
-// fileLayer makes a layer of files, in the order given.
-func fileLayer(files []layerFile) (v1.Layer, error) {
-	var archive bytes.Buffer
-	w := tar.NewWriter(&archive)
-	for _, f := range files {
-		if err := f.write(w); err != nil {
-			return nil, fmt.Errorf("layer entry %s: %w", f.target, err)
-		}
+// layer is a gzip layer in the build cache, or in memory when there is no cache.
+type layer struct {
+	diffID, digest v1.Hash
+	size           int64
+	path           string
+	packed         []byte
+}
+
+func (l *layer) Digest() (v1.Hash, error)            { return l.digest, nil }
+func (l *layer) DiffID() (v1.Hash, error)            { return l.diffID, nil }
+func (l *layer) Size() (int64, error)                { return l.size, nil }
+func (l *layer) MediaType() (types.MediaType, error) { return types.OCILayer, nil }
+func (l *layer) Compressed() (io.ReadCloser, error) {
+	if l.path == "" {
+		return io.NopCloser(bytes.NewReader(l.packed)), nil
 	}
-	if err := w.Close(); err != nil {
+	return os.Open(l.path)
+}
+
+func (l *layer) Uncompressed() (io.ReadCloser, error) {
+	packed, err := l.Compressed()
+	if err != nil {
 		return nil, err
 	}
-	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil }
-	return tarball.LayerFromOpener(open, tarball.WithCompressedCaching, tarball.WithMediaType(types.OCILayer))
+	z, err := gzip.NewReader(packed)
+	if err != nil {
+		packed.Close()
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{z, packed}, nil
+}
+
+// layer makes a layer of files, in the order given. Files are read twice: to know the diff ID, by which the cache has
+// layers that were packed before, and to pack them.
+func (j *job) layer(files []layerFile) (*layer, error) {
+	sum := sha256.New()
+	if err := writeTar(sum, files); err != nil {
+		return nil, err
+	}
+	l := &layer{diffID: hashOf(sum)}
+	if j.CacheDir == "" {
+		var out bytes.Buffer
+		if err := l.pack(&out, files); err != nil {
+			return nil, err
+		}
+		l.packed = out.Bytes()
+		return l, nil
+	}
+	return l, l.inCache(filepath.Join(j.CacheDir, "layers"), files)
+}
+
+func hashOf(sum hash.Hash) v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum.Sum(nil))}
+}
+
+// inCache finds the packed layer, or packs it. The name of its file has both digests.
+func (l *layer) inCache(dir string, files []layerFile) error {
+	if l.find(dir) {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("build cache: %w", err)
+	}
+	f, err := os.CreateTemp(dir, "new-*")
+	if err != nil {
+		return fmt.Errorf("build cache: %w", err)
+	}
+	defer os.Remove(f.Name()) // renamed when all went well
+	err = l.pack(f, files)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	l.path = filepath.Join(dir, l.diffID.Hex+"-"+l.digest.Hex+layerSuffix)
+	return os.Rename(f.Name(), l.path)
+}
+
+const layerSuffix = ".tar.gz"
+
+func (l *layer) find(dir string) bool {
+	found, err := filepath.Glob(filepath.Join(dir, l.diffID.Hex+"-*"+layerSuffix))
+	if err != nil || len(found) == 0 {
+		return false
+	}
+	info, err := os.Stat(found[0])
+	if err != nil {
+		return false
+	}
+	_, digest, _ := strings.Cut(strings.TrimSuffix(filepath.Base(found[0]), layerSuffix), "-")
+	l.path, l.size, l.digest = found[0], info.Size(), v1.Hash{Algorithm: "sha256", Hex: digest}
+	now := time.Now()
+	_ = os.Chtimes(l.path, now, now) // only says that it is still of use
+	return true
+}
+
+func (l *layer) pack(w io.Writer, files []layerFile) error {
+	sum := sha256.New()
+	count := &countingWriter{w: io.MultiWriter(w, sum)}
+	z := gzip.NewWriter(count)
+	plain := sha256.New()
+	if err := writeTar(io.MultiWriter(z, plain), files); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	if hashOf(plain) != l.diffID {
+		return errors.New("a file changed while it was read: build again")
+	}
+	l.digest, l.size = hashOf(sum), count.n
+	return nil
+}
+
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func writeTar(out io.Writer, files []layerFile) error {
+	w := tar.NewWriter(out)
+	for _, f := range files {
+		if err := f.write(w); err != nil {
+			return fmt.Errorf("layer entry %s: %w", f.target, err)
+		}
+	}
+	return w.Close()
 }
 
 func (f *layerFile) write(w *tar.Writer) error {
@@ -143,14 +270,36 @@ func parents(target string) []string {
 	return all
 }
 
-// dataLayer takes ko's kodata folder along; nil when there is none.
-func dataLayer(dir string) (v1.Layer, error) {
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// skipUsual leaves out what belongs to the source but never into an image.
+func skipUsual(rel string, d fs.DirEntry) bool {
+	switch d.Name() {
+	case ".git", ".hg", ".svn", ".DS_Store", ".env", "__pycache__", ".venv", "node_modules":
+		return true
 	}
-	files, err := folderFiles(dir, kodataPath, nil)
+	return strings.HasSuffix(rel, ".pyc")
+}
+
+// eachFile reads the small files of a layer whose names have a form.
+func (l *layer) eachFile(form *regexp.Regexp, f func(match []string, content string)) error {
+	r, err := l.Uncompressed()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return fileLayer(files)
+	defer r.Close()
+	for archive := tar.NewReader(r); ; {
+		h, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if m := form.FindStringSubmatch(h.Name); m != nil {
+			content, err := io.ReadAll(io.LimitReader(archive, 1<<20))
+			if err != nil {
+				return err
+			}
+			f(m, string(content))
+		}
+	}
 }
