@@ -24,6 +24,8 @@ import (
 	clientset "k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/restmapper"
+
+	"github.com/fairlead-dev/fairlead/internal/api/access"
 )
 
 // mapperRefresh is how old the list of kinds may get that policies with parameters look in.
@@ -43,6 +45,9 @@ func (c *chain) admission(config *genericapiserver.RecommendedConfig) (admission
 	for i, plugin := range c.server.cfg.Admission {
 		add(fmt.Sprintf("Config%d", i), func() (admission.Interface, error) { return plugin, nil })
 	}
+	add("Escalation", func() (admission.Interface, error) {
+		return &access.Escalation{RBAC: c.guard.rbac, Authorizer: c.guard.authorizer}, nil
+	})
 	add("MutatingAdmissionWebhook", func() (admission.Interface, error) { return mutatinghooks.NewMutatingWebhook(nil) })
 	add("ValidatingAdmissionPolicy", func() (admission.Interface, error) { return validating.NewPlugin(nil), nil })
 	add("ValidatingAdmissionWebhook", func() (admission.Interface, error) { return validatinghooks.NewValidatingAdmissionWebhook(nil) })

@@ -38,6 +38,7 @@ type chain struct {
 	core       *genericapiserver.GenericAPIServer
 	prepared   preparedServer
 	streams    *streams
+	guard      *guard
 }
 
 // preparedServer is what PrepareRun returns; upstream does not export its type.
@@ -112,10 +113,10 @@ func (c *chain) config() (*genericapiserver.RecommendedConfig, error) {
 	c.informers = informers.NewSharedInformerFactory(client, 0)
 	config.SharedInformerFactory = c.informers
 	config.RESTOptionsGetter = &backend{client: c.etcd, codec: c.codec}
-	config.Authentication.Authenticator = s.authenticator()
-	if config.Authorization.Authorizer, err = s.authorizer(); err != nil {
+	if c.guard, err = c.newGuard(client); err != nil {
 		return nil, err
 	}
+	c.guard.apply(config)
 	config.FeatureGate = utilfeature.DefaultFeatureGate
 	config.AdmissionControl, err = c.admission(config)
 	return config, err
@@ -180,6 +181,9 @@ func (c *chain) buildCore(config *genericapiserver.RecommendedConfig) error {
 	c.core = core
 	storage, err := kinds.NewStorage(c.scheme, config.RESTOptionsGetter)
 	if err != nil {
+		return err
+	}
+	if err := c.installAccess(storage); err != nil {
 		return err
 	}
 	var groups []*genericapiserver.APIGroupInfo

@@ -34,7 +34,15 @@ func (c *chain) load(ctx context.Context) error {
 	if err := c.loadDefinitions(ctx); err != nil {
 		return err
 	}
-	return c.waitServed(ctx)
+	if err := c.waitServed(ctx); err != nil {
+		return err
+	}
+	for kind, synced := range c.informers.WaitForCacheSync(ctx.Done()) {
+		if !synced {
+			return fmt.Errorf("api: read %s before serving: %w", kind, context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 func (c *chain) loadDefinitions(ctx context.Context) error {
