@@ -98,7 +98,17 @@ func (b *backend) leave(i *instance, now time.Time) {
 func (b *backend) release(i *instance, worked bool, now time.Time) {
 	b.mu.Lock()
 	i.note(worked, now)
+	if avoided := i.ejected.Sub(now); avoided > 0 {
+		time.AfterFunc(avoided, b.look) // its slots are free again then
+	}
 	b.giveBack(i, now)
+	b.mu.Unlock()
+}
+
+// look hands out the slots that have become free by the passing of time.
+func (b *backend) look() {
+	b.mu.Lock()
+	b.dispatch(time.Now())
 	b.mu.Unlock()
 }
 
@@ -290,6 +300,7 @@ func (b *backend) drain(id string) <-chan struct{} {
 		if i.id == id {
 			b.instances = slices.Delete(slices.Clone(b.instances), n, n+1)
 			b.retire(i)
+			b.dispatch(time.Now()) // an instance that was avoided may be the only one now
 			b.evict()
 			return i.drained
 		}

@@ -127,8 +127,10 @@ func (c *churn) launch(inherited []net.Listener) {
 			c.t.Error("Run:", err)
 		}
 	}
-	plain, _ := g.Addrs()
-	c.addr = plain[0].String()
+	if inherited == nil {
+		plain, _ := g.Addrs()
+		c.addr = plain[0].String()
+	}
 }
 
 func (c *churn) name() string { return fmt.Sprintf("default/h-%05d", c.revision) }

@@ -434,3 +434,26 @@ func TestWaitingRequestsFollowTheTraffic(t *testing.T) {
 		}
 	})
 }
+
+// TestAvoidedInstanceComesBack holds that a wait ends when an instance that was avoided is sound again.
+func TestAvoidedInstanceComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refuse := true
+		shaky := piped(t, "shaky", sleepy(0, 0))
+		dial := shaky.Dial
+		shaky.Dial = func(ctx context.Context) (net.Conn, error) {
+			if refuse {
+				refuse = false
+				return nil, errors.New("connection refused")
+			}
+			return dial(ctx)
+		}
+		_, c := bubble(t, Config{}, Backend{Concurrency: 1, Timeout: time.Minute}, shaky, piped(t, "busy", sleepy(30*time.Second, 0)))
+		go timed(t, c) // fails on shaky, then keeps busy busy
+		synctest.Wait()
+		if status, _, took, _ := timed(t, c); status != 200 || took != firstEjection {
+			t.Errorf("got %d after %v, want 200 as soon as the instance is tried again, after %v", status, took, firstEjection)
+		}
+		time.Sleep(time.Minute)
+	})
+}
