@@ -79,7 +79,12 @@ func (l *life) find(name string) *run {
 // run moves the state until the instance is gone, or the Manager ends and leaves it.
 func (l *life) run(closing, lost <-chan struct{}) {
 	defer close(l.i.done)
-	defer l.i.m.forget(l.i)
+	defer func() {
+		l.i.m.forget(l.i)
+		if err := l.i.m.pruneLogs(); err != nil {
+			l.i.m.log.Warn("removing old logs", "err", err)
+		}
+	}()
 	defer l.i.sockets.Close()
 	outbound := l.listen()
 	defer outbound.close()

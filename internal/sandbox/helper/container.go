@@ -55,6 +55,8 @@ func (s *server) create(a CreateArgs) (any, []*os.File, error) {
 
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	s.reaper.creating.RLock()
+	defer s.reaper.creating.RUnlock()
 	if i.containers[a.Container] != nil {
 		return nil, nil, fmt.Errorf("container %s of %s is there already", a.Container, a.Instance)
 	}
@@ -67,6 +69,7 @@ func (s *server) create(a CreateArgs) (any, []*os.File, error) {
 		return nil, nil, err
 	}
 	i.containers[a.Container] = c
+	s.reaper.own(c.created.Pid)
 	go s.watch(c)
 	return c.created, nil, nil
 }
@@ -122,6 +125,7 @@ func (s *server) watch(c *container) {
 	if err != nil {
 		s.log.Error("waiting for a container", "instance", c.args.Instance, "container", c.args.Container, "err", err)
 	}
+	s.reaper.disown(c.created.Pid)
 	s.ended(c, exit)
 }
 

@@ -55,7 +55,7 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 	if len(in) == 3 {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = in[0], in[1], in[2]
 	}
-	err = cmd.Run()
+	err = s.reaper.run(cmd)
 	exit := Exit{Ended: time.Now()}
 	var failed *exec.ExitError
 	switch {

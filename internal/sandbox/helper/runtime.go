@@ -35,7 +35,7 @@ func (s *server) runtimeCreate(ctx context.Context, c *container, stdout, stderr
 	pidFile := filepath.Join(c.args.Bundle, "pid")
 	cmd := s.command(ctx, c, "create", "--bundle", c.args.Bundle, "--pid-file", pidFile, c.id)
 	cmd.Stdout, cmd.Stderr = stdout, stderr // standard input is /dev/null: at its end
-	if err := cmd.Run(); err != nil {
+	if err := s.reaper.run(cmd); err != nil {
 		return runtimeError("create", c, filepath.Join(c.args.Bundle, "runtime.log"), err)
 	}
 	data, err := os.ReadFile(pidFile)
@@ -60,8 +60,8 @@ func (s *server) start(ref Ref) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
 	defer cancel()
-	if out, err := s.command(ctx, c, "start", c.id).CombinedOutput(); err != nil {
-		return runtimeError("start: "+string(out), c, filepath.Join(c.args.Bundle, "runtime.log"), err)
+	if out, err := s.output(s.command(ctx, c, "start", c.id)); err != nil {
+		return runtimeError("start: "+out, c, filepath.Join(c.args.Bundle, "runtime.log"), err)
 	}
 	return nil
 }
@@ -72,11 +72,19 @@ func (s *server) runtimeDelete(ctx context.Context, c *container) error {
 	if _, err := os.Stat(state); errors.Is(err, os.ErrNotExist) && c.args.Runtime != "runsc" {
 		return nil
 	}
-	if out, err := s.command(ctx, c, "delete", "--force", c.id).CombinedOutput(); err != nil {
+	if out, err := s.output(s.command(ctx, c, "delete", "--force", c.id)); err != nil {
 		if _, gone := os.Stat(state); errors.Is(gone, os.ErrNotExist) {
 			return nil
 		}
-		return runtimeError("delete: "+string(out), c, filepath.Join(c.args.Bundle, "runtime.log"), err)
+		return runtimeError("delete: "+out, c, filepath.Join(c.args.Bundle, "runtime.log"), err)
 	}
 	return nil
+}
+
+// output runs a command and gives what it printed.
+func (s *server) output(cmd *exec.Cmd) (string, error) {
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := s.reaper.run(cmd)
+	return out.String(), err
 }

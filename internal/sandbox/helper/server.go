@@ -27,7 +27,7 @@ func Main(options string) int {
 		log.Error("reading the options", "err", err)
 		return 2
 	}
-	s := &server{opts: opts, log: log, instances: map[string]*instance{}, slots: make(chan struct{}, 2*runtime.NumCPU())}
+	s := &server{opts: opts, log: log, reaper: newReaper(), instances: map[string]*instance{}, slots: make(chan struct{}, 2*runtime.NumCPU())}
 	if err := s.run(); err != nil {
 		log.Error("sandbox helper ends", "err", err)
 		return 1
@@ -41,7 +41,8 @@ type server struct {
 	log  *slog.Logger
 	tree *cgroup.Tree
 	// slots bounds how many runtimes run at once, so that a burst of creations does not starve what runs already.
-	slots chan struct{}
+	slots  chan struct{}
+	reaper *reaper
 
 	mu        sync.Mutex
 	instances map[string]*instance
@@ -67,6 +68,10 @@ func (s *server) run() error {
 		return err
 	}
 	s.orphan = time.AfterFunc(s.opts.OrphanAfter, s.orphaned)
+	ctx, cancel := context.WithCancel(context.Background())
+	reaping := make(chan struct{})
+	go func() { defer close(reaping); s.reaper.serve(ctx) }()
+	defer func() { cancel(); <-reaping }()
 	ready() // whoever started the helper waits for this
 	for {
 		conn, err := s.listener.AcceptUnix()
