@@ -176,6 +176,12 @@ func (l *life) restore(rec record, listed helper.Listed) error {
 		c.restore(statusAt(rec.State.Containers, n), there[c.spec.Name])
 	}
 	l.resume()
+	for _, c := range listed.Containers {
+		if c.Exit != nil { // it ended while there was no daemon
+			l.i.exits <- helper.Event{Ref: helper.Ref{Instance: l.i.id, Container: c.Name}, Run: c.Run, Exit: *c.Exit}
+		}
+	}
+	l.publish()
 	return nil
 }
 
@@ -190,6 +196,7 @@ func (c *run) restore(s ContainerStatus, h helper.ListedContainer) {
 	c.phase, c.ready, c.started, c.since, c.restarts = s.Phase, s.Ready, s.Started, s.StartedAt, s.Restarts
 	c.reason, c.message, c.exit, c.last = s.Reason, s.Message, s.Exit, s.Last
 	if h.Name == "" {
+		c.number = c.restarts
 		return // it was being made anew
 	}
 	c.there, c.made, c.number = true, h.Created, h.Run

@@ -209,13 +209,15 @@ func (l *life) condemn(c *run, r probeResult) {
 
 // resume starts what an adopted instance needs.
 func (l *life) resume() {
-	now := time.Now()
+	if l.state.Phase != PhaseRunning {
+		return
+	}
 	for _, c := range l.all() {
 		switch {
-		case c.phase == ContainerRunning && l.state.Phase == PhaseRunning:
+		case c.phase == ContainerRunning:
 			l.probe(c, true)
-		case c.phase == ContainerWaiting && c.restarts+c.number > 0 && l.state.Phase == PhaseRunning:
-			c.restartAt, c.delay = now, firstRestartDelay
+		case c.phase == ContainerWaiting && (!c.there || c.last != nil):
+			c.restartAt, c.delay = time.Now(), firstRestartDelay // the daemon ended between two runs
 		}
 	}
 }

@@ -19,9 +19,11 @@ const (
 // In the words of nft:
 //
 //	table ip fairlead {
-//	  chain turn   { type nat hook output priority dstnat; ip daddr {127.0.0.0/8, self, gateway} return
-//	                 udp dport 53 dnat to gateway:65053; tcp dport 53 dnat to gateway:65053; meta l4proto tcp dnat to gateway:65001 }
-//	  chain refuse { type filter hook output priority 0; the same return; meta l4proto udp log group 65 reject }
+//	  chain turn   { type nat hook output priority dstnat; ip daddr {127.0.0.0/8, self} return
+//	                 udp dport 53 dnat to gateway:65053; tcp dport 53 dnat to gateway:65053
+//	                 ip daddr gateway return; meta l4proto tcp dnat to gateway:65001 }
+//	  chain refuse { type filter hook output priority 0; ip daddr {127.0.0.0/8, self, gateway} return
+//	                 meta l4proto udp log group 65 reject }
 //	}
 func rules() error {
 	c, err := nftables.New(nftables.AsLasting())
@@ -49,10 +51,12 @@ func rules() error {
 	for _, chain := range []*nftables.Chain{turn, refuse} {
 		add(chain, toRange(netip.MustParsePrefix("127.0.0.0/8")), back)
 		add(chain, toRange(netip.PrefixFrom(Self(), 32)), back)
-		add(chain, toRange(netip.PrefixFrom(Gateway(), 32)), back)
 	}
 	add(turn, protocol(unix.IPPROTO_UDP), toPort(53), dnat(DNSPort))
 	add(turn, protocol(unix.IPPROTO_TCP), toPort(53), dnat(DNSPort))
+	for _, chain := range []*nftables.Chain{turn, refuse} {
+		add(chain, toRange(netip.PrefixFrom(Gateway(), 32)), back)
+	}
 	add(turn, protocol(unix.IPPROTO_TCP), dnat(OutboundPort))
 	add(refuse, protocol(unix.IPPROTO_UDP), []expr.Any{
 		&expr.Log{Key: 1<<unix.NFTA_LOG_GROUP | 1<<unix.NFTA_LOG_SNAPLEN, Group: LogGroup, Snaplen: 64},
