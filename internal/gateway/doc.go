@@ -10,8 +10,8 @@
 //   - Containment of concurrency: an instance never sees more requests at once than its backend's Concurrency.
 //   - No request is lost because the table, the instances or the certificates change: a change is one pointer swap, an
 //     instance that was taken out finishes what it has.
-//   - A request is sent a second time only when nothing of it can have been received, or it is idempotent, has no body and
-//     nothing was answered.
+//   - A request is sent a second time only when no connection could be made, or when a connection that had been idle turned out to be
+//     closed and the request may be repeated (GET, HEAD, OPTIONS, TRACE, or one with an Idempotency-Key; without a body).
 //   - No store, no API object and no other process is on the way of a request.
 //
 // The gateway knows nothing of Knative kinds: the controller translates. Apply, SetInstances, SetFailed, Drain, Sample, Stats and

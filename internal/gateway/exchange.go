@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,7 @@ type exchange struct {
 	timeouts []*time.Timer // those that the first byte stops
 	idle     *idleWatch
 	body     *requestBody // nil when the request has none
+	written  atomic.Bool  // has been sent to an instance at least once
 
 	instance *instance // whose slot is taken
 	joined   time.Time // when it joined the room; zero if it did not
@@ -105,6 +107,7 @@ func (x *exchange) end() {
 func (x *exchange) roundTrip(out *http.Request) (*http.Response, error) {
 	ctx := out.Context()
 	body := out.Body
+	x.watchWriting(ctx)
 	for attempt := 0; ; attempt++ {
 		if x.instance == nil { // else a slot was free on arrival
 			err := x.acquire(ctx)
@@ -127,7 +130,7 @@ func (x *exchange) roundTrip(out *http.Request) (*http.Response, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if !x.mayRetry(out, err, attempt) {
+		if !x.mayRetry(err, attempt) {
 			return nil, err
 		}
 		x.g.metrics.retries.Inc()
@@ -232,24 +235,24 @@ func (x *exchange) send(out *http.Request, i *instance) (*http.Response, error) 
 // attempts bounds how often an unreachable instance is tried; with the pauses between, about ten seconds.
 const attempts = 25
 
-// mayRetry decides whether a failed attempt may be followed by another one.
-func (x *exchange) mayRetry(out *http.Request, err error, attempt int) bool {
-	if attempt+1 >= attempts {
-		return false
-	}
-	if dial := (*dialError)(nil); errors.As(err, &dial) {
-		return x.body == nil || !x.body.touched.Load()
-	}
-	return attempt < 2 && x.body == nil && idempotent(out)
+// mayRetry decides whether a failed attempt may be followed by another one: only where no connection could be made and nothing was sent
+// before. A connection that had been idle and turns out to be closed is dealt with below, in http.Transport, and by the same rule; a
+// request that broke an instance, for example by its use of memory, must not be given to the next one.
+func (x *exchange) mayRetry(err error, attempt int) bool {
+	var dial *dialError
+	return attempt+1 < attempts && errors.As(err, &dial) && !x.written.Load() && (x.body == nil || !x.body.touched.Load())
 }
 
-// idempotent says whether doing the request twice does no more than doing it once (RFC 9110, section 9.2.2).
-func idempotent(r *http.Request) bool {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
-		return r.Header.Get("Upgrade") == ""
+// watchWriting notes when the request has been written to an instance. The trace is the one that the proxy makes for each request to
+// learn of interim answers.
+func (x *exchange) watchWriting(ctx context.Context) {
+	if trace := httptrace.ContextClientTrace(ctx); trace != nil && trace.WroteRequest == nil {
+		trace.WroteRequest = func(info httptrace.WroteRequestInfo) {
+			if info.Err == nil {
+				x.written.Store(true)
+			}
+		}
 	}
-	return r.Header.Get("Idempotency-Key") != "" || r.Header.Get("X-Idempotency-Key") != ""
 }
 
 // pause waits before the next attempt: not at all before the second, then 10 ms doubling to 500 ms.

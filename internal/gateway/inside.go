@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bytes"
+	"crypto/tls"
 	"net"
 	"sync"
 	"time"
@@ -12,17 +14,77 @@ type callerKey struct{}
 var outside = &Caller{}
 
 // ServeInternal takes over a connection that an instance opened and answers the requests on it as the given caller, whom the
-// socket on which the call arrived proves. It
-// returns as soon as the connection is taken, which is at once while Run runs; when the gateway has ended the connection is closed.
+// socket on which the call arrived proves. HTTP/1.1, HTTP/2 with prior knowledge and, where the gateway has certificates, HTTP/1.1 over
+// TLS are understood, told apart by the first byte. It returns as soon as the connection is taken, which is at once while Run runs; when
+// the gateway has ended the connection is closed.
 func (g *Gateway) ServeInternal(conn net.Conn, c Caller) {
 	c.Internal = true
 	_ = conn.SetReadDeadline(time.Now().Add(g.cfg.HeaderTimeout)) // as for connections from outside, see bounded
-	g.inside.give(&insideConn{Conn: conn, caller: &c})
+	g.inside.give(&insideConn{Conn: conn, caller: &c, certs: g.certs, table: g.routes.Load})
 }
 
+// insideConn is a connection that an instance opened.
 type insideConn struct {
 	net.Conn
 	caller *Caller
+	certs  *certificates
+	table  func() *routes
+	known  bool     // the first byte has been seen
+	tls    net.Conn // set when it began a TLS handshake
+}
+
+const tlsHandshake = 0x16
+
+// Read finds out at the first call whether TLS is spoken. The server has one reader at a time, and writes only after a first read.
+func (c *insideConn) Read(p []byte) (int, error) {
+	if c.tls != nil {
+		return c.tls.Read(p)
+	}
+	n, err := c.Conn.Read(p)
+	if c.known || n == 0 {
+		return n, err
+	}
+	c.known = true
+	if p[0] != tlsHandshake || c.certs == nil {
+		return n, err
+	}
+	begun := &begunConn{Conn: c.Conn, first: bytes.Clone(p[:n])}
+	c.tls = tls.Server(begun, &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"http/1.1"},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return c.certs.get(hello, c.table()) },
+	})
+	c.caller.secure = true
+	return c.tls.Read(p)
+}
+
+func (c *insideConn) Write(p []byte) (int, error) {
+	if c.tls != nil {
+		return c.tls.Write(p)
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *insideConn) Close() error {
+	if c.tls != nil {
+		return c.tls.Close()
+	}
+	return c.Conn.Close()
+}
+
+// begunConn gives bytes that were read already before those to come.
+type begunConn struct {
+	net.Conn
+	first []byte
+}
+
+func (c *begunConn) Read(p []byte) (int, error) {
+	if len(c.first) > 0 {
+		n := copy(p, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
 }
 
 // handover is a listener for connections that were accepted elsewhere.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -67,12 +68,13 @@ func newMetrics(reg prometheus.Registerer, g *Gateway) *metrics {
 	return m
 }
 
-// labels of a backend: namespace, service and revision, which is the key where it has no other name.
+// labels of a backend: namespace, service and revision.
 func (b *Backend) labels() []string {
-	if b.Revision == "" {
-		return []string{b.Namespace, b.Service, b.Name}
+	namespace := b.Namespace
+	if namespace == "" {
+		namespace, _, _ = strings.Cut(b.Name, "/")
 	}
-	return []string{b.Namespace, b.Service, b.Revision}
+	return []string{namespace, b.Service, b.revision()}
 }
 
 // done counts an exchange that has ended.

@@ -509,3 +509,34 @@ func waitFor(t testing.TB, what string, ok func() bool) {
 		<-tick.C
 	}
 }
+
+func TestInternalTLS(t *testing.T) {
+	g, _ := start(t, Config{HTTPS: []string{"127.0.0.1:0"}, TLS: TLS{Dir: t.TempDir()}})
+	g.SetInstances("b", []Instance{app(t, "a", func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.Header.Get("Fairlead-Caller")+" by "+r.Header.Get("X-Forwarded-Proto"))
+	})})
+	if err := g.Apply(simple("hello.default.svc.cluster.local", Backend{Name: "b"})); err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(g.RootCertificate())
+	tr := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots},
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			mine, theirs := net.Pipe()
+			g.ServeInternal(theirs, Caller{Namespace: "shop", Service: "cart"})
+			return mine, nil
+		},
+	}
+	defer tr.CloseIdleConnections()
+	for range 2 {
+		r, _ := http.NewRequest("GET", "https://hello.default.svc.cluster.local/", nil)
+		res, err := tr.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, _ := io.ReadAll(res.Body); string(data) != "shop/cart by https" {
+			t.Errorf("got %q", data)
+		}
+	}
+}

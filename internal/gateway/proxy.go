@@ -205,7 +205,7 @@ func rewrite(p *httputil.ProxyRequest) {
 // setHeaders completes the headers that the instance sees.
 func (x *exchange) setHeaders(out, in *http.Request) {
 	proto := "http"
-	if in.TLS != nil {
+	if in.TLS != nil || x.caller.secure {
 		proto = "https"
 	}
 	forwardHeaders(out.Header, in.Header, in.RemoteAddr, in.Host, proto)

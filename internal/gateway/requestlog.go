@@ -63,7 +63,7 @@ func (x *exchange) writeLog(t *template.Template, r *http.Request) {
 		Request:  r,
 		Response: &LogResponse{Code: x.status, Size: int(x.size.Load()), Latency: time.Since(x.arrived).Seconds()},
 		Revision: &LogRevision{
-			Name:          x.spec.Revision,
+			Name:          x.spec.revision(),
 			Namespace:     x.spec.Namespace,
 			Service:       x.spec.Service,
 			Configuration: x.spec.Configuration,

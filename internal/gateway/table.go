@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/tls"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -100,7 +101,8 @@ const (
 type Backend struct {
 	// Name is the key, by custom "<namespace>/<revision>".
 	Name string
-	// Namespace, Service, Configuration and Revision are words for the request log and the metrics only.
+	// Namespace, Service, Configuration and Revision are words for the request log and the metrics only; Revision is the last part of Name
+	// if it is not given.
 	Namespace, Service, Configuration, Revision string
 	// Handler, when set, answers all requests in this process; there are no instances, slots or timeouts. It is how the broker is reached.
 	Handler http.Handler
@@ -135,6 +137,7 @@ type Caller struct {
 	// Internal says that the caller is inside: cluster-local routes are visible to it. ServeInternal sets it.
 	Internal bool
 
+	secure  bool // speaks TLS, though the server does not know
 	trusted bool // this program itself: no policy applies
 }
 
@@ -149,4 +152,12 @@ func (c *Caller) name() string {
 		return c.Namespace + "/-"
 	}
 	return c.Namespace + "/" + c.Service
+}
+
+// revision is the revision's name for logs and metrics: what was given, or the last part of the key.
+func (b *Backend) revision() string {
+	if b.Revision != "" {
+		return b.Revision
+	}
+	return b.Name[strings.LastIndexByte(b.Name, '/')+1:]
 }

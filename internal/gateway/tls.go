@@ -120,6 +120,9 @@ func (c *certificates) get(hello *tls.ClientHelloInfo, rs *routes) (*tls.Certifi
 		if hello.ServerName != "" {
 			return nil, fmt.Errorf("%q is not a host name", hello.ServerName)
 		}
+		if hello.Conn == nil {
+			return nil, errors.New("no server name was sent")
+		}
 		// A client that dialled an address sends no name.
 		host, _, err := net.SplitHostPort(hello.Conn.LocalAddr().String())
 		if err != nil {

@@ -1,0 +1,100 @@
+package gateway
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+)
+
+func manyRoutes(n int) Table {
+	var table Table
+	for i := range n {
+		name := fmt.Sprintf("default/s%d-00001", i)
+		short := fmt.Sprintf("s%d.default", i)
+		table.Backends = append(table.Backends, Backend{Name: name, Timeout: 5 * time.Minute})
+		table.Routes = append(table.Routes,
+			Route{Name: fmt.Sprint("default/s", i), Hosts: []string{short + ".localhost"}, Rules: one(name)},
+			Route{Name: fmt.Sprint("default/s", i, "#inside"), Visibility: ClusterLocal, Rules: one(name),
+				Hosts: []string{short, short + ".svc", short + ".svc.cluster.local"}})
+	}
+	return table
+}
+
+func BenchmarkFindRoute(b *testing.B) {
+	for _, n := range []int{10, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			rs := mustCompile(b, manyRoutes(n))
+			h := http.Header{"Accept": {"*/*"}}
+			b.ReportAllocs()
+			for b.Loop() {
+				r := rs.find("s7.default.localhost:8080", outside)
+				if r.rule("/some/path", h).split(nil) == nil {
+					b.Fatal("no split")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkSlot(b *testing.B) {
+	for _, n := range []int{1, 10, 100} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			be := newBackend("b", func(string) {})
+			var list []Instance
+			for i := range n {
+				list = append(list, Instance{ID: fmt.Sprint(i)})
+			}
+			be.setInstances(list, time.Now())
+			b.ReportAllocs()
+			for b.Loop() {
+				i, _ := be.arrive(time.Now())
+				be.leave(i, time.Now())
+			}
+		})
+	}
+}
+
+func BenchmarkApply(b *testing.B) {
+	for _, n := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			g, err := New(Config{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			table := manyRoutes(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := g.Apply(table); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkProxied is one request from a client through the gateway to an app and back, all in this process.
+func BenchmarkProxied(b *testing.B) {
+	g, addr := start(b, Config{})
+	g.SetInstances("b", []Instance{app(b, "a", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") })})
+	if err := g.Apply(simple("h.localhost", Backend{Name: "b", Timeout: 5 * time.Minute})); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.SetParallelism(8)
+	b.RunParallel(func(pb *testing.PB) {
+		tr := &http.Transport{}
+		defer tr.CloseIdleConnections()
+		r, _ := http.NewRequest("GET", "http://"+addr+"/", nil)
+		r.Host = "h.localhost"
+		for pb.Next() {
+			res, err := tr.RoundTrip(r)
+			if err != nil {
+				b.Fatal(err)
+			}
+			io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+		}
+	})
+}
