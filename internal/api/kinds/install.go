@@ -31,6 +31,9 @@ func NewStorage(s *Scheme, options generic.RESTOptionsGetter) (Storage, error) {
 			all[gv] = map[string]rest.Storage{}
 		}
 		all[gv][r.plural] = store
+		if r.gvk.Kind == "Deployment" {
+			all[gv][r.plural+"/scale"] = &scaleREST{store.Store}
+		}
 		if r.gvk.Kind == "Namespace" {
 			all[gv][r.plural] = newNamespaceREST(store)
 			all[gv][r.plural+"/finalize"] = newFinalizeREST(store)
