@@ -226,3 +226,5 @@ func TestAnonymous(t *testing.T) {
 		t.Errorf("bad token: %d %s", code, body)
 	}
 }
+
+func tokenSpec() authenticationv1.TokenRequestSpec { return authenticationv1.TokenRequestSpec{} }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/cacher"
@@ -22,6 +23,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 )
 
 const (
@@ -78,11 +80,12 @@ func (b *backend) decorator(cached bool) generic.StorageDecorator {
 		if err != nil {
 			return nil, nil, fmt.Errorf("api: open storage of %s: %w", config.GroupResource, err)
 		}
+		apart := apart{raw, config.GroupResource.String()}
 		if !cached {
-			return told{raw}, sync.OnceFunc(raw.Close), nil
+			return told{apart}, sync.OnceFunc(raw.Close), nil
 		}
 		front, err := cacher.NewCacherFromConfig(cacher.Config{
-			Storage: raw, Versioner: versioner, GroupResource: config.GroupResource, EventsHistoryWindow: config.EventsHistoryWindow,
+			Storage: apart, Versioner: versioner, GroupResource: config.GroupResource, EventsHistoryWindow: config.EventsHistoryWindow,
 			ResourcePrefix: prefix, KeyFunc: key, NewFunc: newObject, NewListFunc: newList, GetAttrsFunc: attributes,
 			IndexerFuncs: triggers, Indexers: indexers, Codec: config.Codec,
 		})
@@ -90,7 +93,7 @@ func (b *backend) decorator(cached bool) generic.StorageDecorator {
 			raw.Close()
 			return nil, nil, fmt.Errorf("api: open watch cache of %s: %w", config.GroupResource, err)
 		}
-		delegator := cacher.NewCacheDelegator(front, raw)
+		delegator := cacher.NewCacheDelegator(front, apart)
 		return told{delegator}, sync.OnceFunc(func() { delegator.Stop(); front.Stop(); raw.Close() }), nil
 	}
 }
@@ -107,4 +110,19 @@ func (t told) Create(ctx context.Context, key string, object, out runtime.Object
 
 func (t told) GuaranteedUpdate(ctx context.Context, key string, destination runtime.Object, ignoreNotFound bool, preconditions *storage.Preconditions, update storage.UpdateFunc, cached runtime.Object) error {
 	return tell(t.Interface.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, update, cached))
+}
+
+// apart gives each resource a watch stream of its own on the shared connection. On a common stream, a watch that was opened
+// at the present revision would keep etcd from telling the others that they are up to date.
+type apart struct {
+	storage.Interface
+	resource string
+}
+
+func (a apart) Watch(ctx context.Context, key string, options storage.ListOptions) (watch.Interface, error) {
+	return a.Interface.Watch(metadata.AppendToOutgoingContext(ctx, "resource", a.resource), key, options)
+}
+
+func (a apart) RequestWatchProgress(ctx context.Context) error {
+	return a.Interface.RequestWatchProgress(metadata.AppendToOutgoingContext(ctx, "resource", a.resource))
 }
