@@ -27,14 +27,14 @@ func newConfigCommand(term *terminal) *cobra.Command {
 			case "":
 				w := tabwriter.NewWriter(term.out, 0, 8, 2, ' ', 0)
 				fmt.Fprintln(w, "SETTING\tVALUE\tFROM")
-				for _, s := range settings.InForce(cmd.Flags()) {
+				for _, s := range settings.InForce() {
 					fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, s.Value, s.From)
 				}
 				return w.Flush()
 			case "json":
 				enc := json.NewEncoder(term.out)
 				enc.SetIndent("", "  ")
-				return enc.Encode(settings.InForce(cmd.Flags()))
+				return enc.Encode(settings.InForce())
 			}
 			return withTry(usagef("output format %q is not known", output), "-o json")
 		},

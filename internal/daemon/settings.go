@@ -112,12 +112,14 @@ func EnvironmentName(setting string) string {
 }
 
 // Resolve fills in what no flag gave: first from the environment, then from the configuration file. It refuses
-// unknown keys of the file and values that cannot be.
-func (s *Settings) Resolve(flags *pflag.FlagSet) error {
+// unknown keys of the file and values that cannot be. The flags may be only some of those of AddFlags.
+func (s *Settings) Resolve(given *pflag.FlagSet) error {
 	names := settingNames()
+	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	s.AddFlags(flags)
 	for _, name := range names {
 		s.from[name] = "default"
-		if flags.Changed(name) {
+		if given.Changed(name) {
 			s.from[name] = "flag --" + name
 			continue
 		}
@@ -223,13 +225,12 @@ func (s *Settings) validate() error {
 }
 
 // InForce lists every setting with its value and where the value came from. Call it after Resolve.
-func (s *Settings) InForce(flags *pflag.FlagSet) []Setting {
+func (s *Settings) InForce() []Setting {
+	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	s.AddFlags(flags)
 	var list []Setting
 	for _, name := range settingNames() {
 		value := strings.Trim(flags.Lookup(name).Value.String(), "[]")
-		if name == "home" {
-			value = s.Home
-		}
 		list = append(list, Setting{Name: name, Value: value, From: s.from[name]})
 	}
 	return list

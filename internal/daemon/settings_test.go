@@ -23,7 +23,7 @@ func resolve(t *testing.T, home string, args ...string) (*Settings, map[string]S
 		return nil, nil, err
 	}
 	inForce := map[string]Setting{}
-	for _, line := range s.InForce(flags) {
+	for _, line := range s.InForce() {
 		inForce[line.Name] = line
 	}
 	return s, inForce, nil
@@ -126,4 +126,17 @@ func TestHomeLock(t *testing.T) {
 		t.Fatalf("after release: %v", err)
 	}
 	second.release()
+}
+
+func TestSettingsOfACommandWithFewFlags(t *testing.T) {
+	t.Setenv("FAIRLEAD_API_LISTEN", "127.0.0.1:1")
+	s := NewSettings()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	flags.StringVar(&s.Home, "home", s.Home, "")
+	if err := flags.Parse([]string{"--home", t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Resolve(flags); err != nil || s.APIListen != "127.0.0.1:1" {
+		t.Errorf("got %q, %v, want the address from the environment", s.APIListen, err)
+	}
 }
