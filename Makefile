@@ -54,6 +54,10 @@ fuzz: ## run each fuzz target for FUZZTIME
 bench: ## run every benchmark once
 	$(GO) test -run '^$$' -bench . -benchtime 1s $(PKG)
 
+.PHONY: bench-sandbox
+bench-sandbox: ## measure how fast an instance answers: bare exec, spare, thaw, created from nothing, other runtimes (as root)
+	$(GO) run ./internal/sandbox/benchsandbox
+
 .PHONY: lint
 lint: ## vet and golangci-lint
 	$(GO) vet $(PKG)

@@ -183,7 +183,7 @@ func get(t testing.TB, i *sandbox.Instance, path string) (string, error) {
 	t.Helper()
 	client := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return i.Dial(ctx, 8080) },
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return i.Dial(ctx, 8080) },
 	}}
 	resp, err := client.Get("http://instance" + path)
 	if err != nil {
