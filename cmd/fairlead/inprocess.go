@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 )
@@ -32,14 +33,28 @@ func openSession(ctx context.Context, term *terminal, kubeconfig string, setting
 	return startSession(ctx, term, settings)
 }
 
+// describeSession asks where the daemon listens, and waits for a daemon that is still starting.
 func describeSession(ctx context.Context, s *session) (*session, error) {
-	info, err := daemon.ReadInfo(ctx, s.kube)
-	if err != nil {
-		return nil, err
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		info, err := daemon.ReadInfo(ctx, s.kube)
+		if !errors.Is(err, daemon.ErrStarting) {
+			s.info = info
+			return s, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, withTry(fmt.Errorf("%w after %v", err, startPatience), "the log of the daemon, and fairlead doctor")
+		}
 	}
-	s.info = info
-	return s, nil
 }
+
+// startPatience is how long a command waits for a daemon that is starting.
+const startPatience = time.Minute
 
 // startSession runs a daemon in this process; its log goes to a file in the home folder.
 func startSession(ctx context.Context, term *terminal, settings *daemon.Settings) (*session, error) {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,9 +32,13 @@ type Info struct {
 	Domain string
 }
 
-// ReadInfo asks the API where the other components of the daemon listen.
+// ReadInfo asks the API where the other components of the daemon listen. The error is ErrStarting as long as not all of
+// them do.
 func ReadInfo(ctx context.Context, client kubernetes.Interface) (Info, error) {
 	object, err := client.CoreV1().ConfigMaps(InfoNamespace).Get(ctx, InfoName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return Info{}, ErrStarting
+	}
 	if err != nil {
 		return Info{}, fmt.Errorf("read where the daemon listens: %w", err)
 	}
@@ -42,6 +47,18 @@ func ReadInfo(ctx context.Context, client kubernetes.Interface) (Info, error) {
 		Addresses: Addresses{Gateway: d[infoGateway], GatewayTLS: d[infoGatewayTLS], Registry: d[infoRegistry], Metrics: d[infoMetrics]},
 		Domain:    d[infoDomain],
 	}, nil
+}
+
+// ErrStarting says that a daemon is there and not ready yet.
+var ErrStarting = errors.New("the daemon is still starting")
+
+// forgetInfo removes what an earlier daemon has published, so that nobody takes it for what is true now.
+func forgetInfo(ctx context.Context, client kubernetes.Interface) error {
+	err := client.CoreV1().ConfigMaps(InfoNamespace).Delete(ctx, InfoName, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("forget where an earlier daemon listened: %w", err)
+	}
+	return nil
 }
 
 // publishInfo writes the ConfigMap that ReadInfo reads.

@@ -36,6 +36,14 @@ func (w *wiring) wireAPI() error {
 		return fmt.Errorf("client for the API: %w", err)
 	}
 	w.parts.add("api", storeDrain, w.server.Run)
+	w.parts.add("info of before", shortDrain, func(ctx context.Context, ready func()) error {
+		if err := forgetInfo(ctx, client); err != nil {
+			return err
+		}
+		ready()
+		<-ctx.Done()
+		return nil
+	})
 	w.parts.add("rules", shortDrain, func(ctx context.Context, ready func()) error { return rules.Run(ctx, client, ready) })
 	w.client = client
 	return nil
