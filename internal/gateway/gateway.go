@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,17 +112,29 @@ func (g *Gateway) openTLS() error {
 	if g.cfg.TLS.Dir == "" {
 		return errors.New("HTTPS is listened for, but there is no directory for certificates")
 	}
-	certs, err := newCertificates(g.cfg.TLS, func(host string) bool { return g.routes.Load().host(host) != nil })
+	if acme := g.cfg.TLS.ACME; acme != nil {
+		filled := *acme
+		filled.HTTPPort, filled.TLSPort = cmp.Or(acme.HTTPPort, port(g.plain)), cmp.Or(acme.TLSPort, port(g.secure))
+		g.cfg.TLS.ACME = &filled
+	}
+	certs, err := newCertificates(g.cfg.TLS, g.log, func(host string) bool { return g.routes.Load().host(host) != nil })
 	if err != nil {
 		return err
 	}
 	g.certs = certs
-	g.httpsPort = g.cfg.TLS.PublicPort
-	if tcp, ok := g.secure[0].Addr().(*net.TCPAddr); ok && g.httpsPort == 0 {
-		g.httpsPort = tcp.Port
-	}
+	g.httpsPort = cmp.Or(g.cfg.TLS.PublicPort, port(g.secure))
 	g.server.TLSConfig = g.tlsConfig()
 	return nil
+}
+
+// port gives the port of the first listener, 0 if there is none.
+func port(ls []net.Listener) int {
+	if len(ls) > 0 {
+		if tcp, ok := ls[0].Addr().(*net.TCPAddr); ok {
+			return tcp.Port
+		}
+	}
+	return 0
 }
 
 // Run accepts connections until ctx ends, then lets the requests in flight finish for at most Config.DrainTimeout. It returns nil after

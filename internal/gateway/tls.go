@@ -6,10 +6,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -36,25 +38,34 @@ type ACME struct {
 	Directory string
 	// Roots to trust when talking to the authority; nil means the system's.
 	Roots *x509.CertPool
-	// HTTPPort and TLSPort are where the authority's challenges arrive when not at 80 and 443.
+	// HTTPPort and TLSPort are where the authority's challenges for ports 80 and 443 arrive; 0 means the ports of the first HTTP and HTTPS
+	// listener.
 	HTTPPort, TLSPort int
 }
 
 // certificates finds a certificate for a handshake.
 type certificates struct {
+	log   *slog.Logger
 	local *authority
 	acme  *certmagic.Config
 	http  *certmagic.ACMEIssuer // answers challenges that come by HTTP
 	cache *certmagic.Cache
 	known func(host string) bool // is in the table
+
+	ctx     context.Context // ends with the gateway; there is no other scope for what goes on after a handshake
+	cancel  context.CancelFunc
+	mu      sync.Mutex
+	fetches map[string]bool // names that a certificate is being asked for
+	running sync.WaitGroup
 }
 
-func newCertificates(cfg TLS, known func(string) bool) (*certificates, error) {
+func newCertificates(cfg TLS, log *slog.Logger, known func(string) bool) (*certificates, error) {
 	local, err := openAuthority(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	c := &certificates{local: local, known: known}
+	c := &certificates{log: log, local: local, known: known, fetches: map[string]bool{}}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if cfg.ACME != nil {
 		c.openACME(cfg)
 	}
@@ -66,6 +77,7 @@ func (c *certificates) openACME(cfg TLS) {
 	magic := certmagic.Config{
 		Storage: &certmagic.FileStorage{Path: cfg.Dir + "/acme"},
 		Logger:  quiet,
+		OnEvent: c.onEvent,
 		OnDemand: &certmagic.OnDemandConfig{DecisionFunc: func(_ context.Context, name string) error {
 			if !c.known(name) {
 				return fmt.Errorf("%s is in no route", name)
@@ -94,7 +106,21 @@ func (c *certificates) openACME(cfg TLS) {
 	c.acme.Issuers = []certmagic.Issuer{c.http}
 }
 
+// onEvent logs what becomes of requests to the ACME authority, which are repeated for a long time.
+func (c *certificates) onEvent(_ context.Context, event string, data map[string]any) error {
+	switch event {
+	case "cert_failed":
+		c.log.Warn("no certificate from the ACME authority, trying again later", "host", data["identifier"], "err", data["error"])
+	case "cert_obtained":
+		c.log.Info("certificate obtained", "host", data["identifier"])
+	}
+	return nil
+}
+
+// close ends what goes on in the background.
 func (c *certificates) close() {
+	c.cancel()
+	c.running.Wait()
 	if c.cache != nil {
 		c.cache.Stop()
 	}
@@ -134,7 +160,8 @@ func (c *certificates) get(hello *tls.ClientHelloInfo, rs *routes) (*tls.Certifi
 		return own, nil
 	}
 	if c.acme != nil && publicName(name) {
-		return c.acme.GetCertificateWithContext(hello.Context(), hello)
+		// The answer of the authority may take longer than the client waits; it is for the next one then.
+		return c.acme.GetCertificateWithContext(c.ctx, hello)
 	}
 	if !c.known(name) && name != "localhost" {
 		return nil, fmt.Errorf("%s is in no route", name)
@@ -147,11 +174,38 @@ func (c *certificates) ready(name string, rs *routes) bool {
 	if rs.certificate(name) != nil {
 		return true
 	}
-	if c.acme != nil && publicName(name) {
-		_, err := c.acme.CacheManagedCertificate(context.Background(), name)
-		return err == nil
+	if c.acme == nil || !publicName(name) {
+		return true
 	}
-	return true
+	if len(c.cache.AllMatchingCertificates(name)) > 0 {
+		return true
+	}
+	c.fetch(name)
+	return false
+}
+
+// fetch begins to get a certificate, from the folder or from the authority, unless that has begun.
+func (c *certificates) fetch(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fetches[name] || c.ctx.Err() != nil {
+		return
+	}
+	c.fetches[name] = true
+	c.running.Go(func() {
+		_, err := c.acme.CacheManagedCertificate(c.ctx, name)
+		if err != nil {
+			if err = c.acme.ObtainCertAsync(c.ctx, name); err == nil { // in this goroutine, with retries
+				_, err = c.acme.CacheManagedCertificate(c.ctx, name)
+			}
+		}
+		if err != nil && c.ctx.Err() == nil {
+			c.log.Warn("no certificate from the ACME authority", "host", name, "err", err)
+		}
+		c.mu.Lock()
+		delete(c.fetches, name)
+		c.mu.Unlock()
+	})
 }
 
 // certificate gives the user's certificate for a name, nil if there is none.
