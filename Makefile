@@ -46,6 +46,24 @@ conformance-registry: ## hold the registry to the conformance program of the OCI
 	GOBIN=$(CURDIR)/bin $(GO) install github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
 	OCI_CONFORMANCE=$(CURDIR)/bin/conformance $(GO) test -count=1 -v -run TestConformance ./internal/oci
 
+.PHONY: conformance-http2
+conformance-http2: ## hold the gateway to h2spec
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+	FAIRLEAD_H2SPEC=$(CURDIR)/bin/h2spec $(GO) test -count=1 -v -run '^TestH2Spec$$' ./internal/gateway
+
+.PHONY: conformance-acme
+conformance-acme: ## let the gateway get certificates from Pebble, the ACME server for tests
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.0
+	FAIRLEAD_PEBBLE=$(CURDIR)/bin/pebble $(GO) test -count=1 -v -run '^TestACME$$' ./internal/gateway
+
+.PHONY: churn
+churn: ## send 200,000 requests through a gateway of which everything is changed all the time
+	FAIRLEAD_CHURN=200000 $(GO) test -count=1 -v -run '^TestChurn$$' ./internal/gateway
+
+.PHONY: bench-gateway
+bench-gateway: ## compare the gateway with nginx, HAProxy, Caddy (those that are installed) and a plain httputil proxy
+	FAIRLEAD_BENCH=1 $(GO) test -count=1 -v -timeout 20m -run '^TestCompareProxies$$' ./internal/gateway
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
 	scripts/fuzz $(FUZZTIME)
