@@ -18,9 +18,10 @@ import (
 // newBuildCommand builds without running.
 func newBuildCommand(term *terminal) *cobra.Command {
 	var (
-		target                clientFlags
-		builder, name, output string
-		explain               bool
+		target       clientFlags
+		options      buildFlags
+		name, output string
+		explain      bool
 	)
 	cmd := &cobra.Command{
 		Use:   "build [PATH]",
@@ -39,11 +40,11 @@ func newBuildCommand(term *terminal) *cobra.Command {
 			if explain {
 				return explainBuild(term, path, output)
 			}
-			return buildIntoRegistry(cmd, term, &target, path, name, builder, output)
+			return buildIntoRegistry(cmd, term, &target, source{path: path, name: name, options: &options}, output)
 		},
 	}
 	target.addTo(cmd.Flags())
-	cmd.Flags().StringVar(&builder, "builder", "", "builder to use (default: the first that fits)")
+	options.addAllTo(cmd.Flags())
 	cmd.Flags().StringVar(&name, "name", "", "name of the image (default: from the folder)")
 	cmd.Flags().BoolVar(&explain, "explain", false, "say which builders fit and why, and build nothing")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "output format: json")
@@ -69,17 +70,18 @@ func explainBuild(term *terminal, path, output string) error {
 	return w.Flush()
 }
 
-func buildIntoRegistry(cmd *cobra.Command, term *terminal, target *clientFlags, path, name, builder, output string) error {
-	abs, err := filepath.Abs(path)
+func buildIntoRegistry(cmd *cobra.Command, term *terminal, target *clientFlags, from source, output string) error {
+	abs, err := filepath.Abs(from.path)
 	if err != nil {
-		return fmt.Errorf("build %s: %w", path, err)
+		return fmt.Errorf("build %s: %w", from.path, err)
 	}
-	if name == "" {
-		name = strings.TrimSuffix(filepath.Base(abs), filepath.Ext(abs))
+	if from.name == "" {
+		from.name = strings.TrimSuffix(filepath.Base(abs), filepath.Ext(abs))
 	}
-	if name, err = serviceName(name); err != nil {
+	if from.name, err = serviceName(from.name); err != nil {
 		return err
 	}
+	from.path, from.namespace = abs, target.namespace
 	c, err := connect(cmd.Context(), target.kubeconfig(cmd.Flags()))
 	if err != nil {
 		return err
@@ -88,7 +90,7 @@ func buildIntoRegistry(cmd *cobra.Command, term *terminal, target *clientFlags, 
 	if err != nil {
 		return err
 	}
-	reference, err := s.build(cmd.Context(), term, source{path: abs, namespace: target.namespace, name: name, builder: builder})
+	reference, err := s.build(cmd.Context(), term, from)
 	if err != nil {
 		return err
 	}
@@ -101,7 +103,8 @@ func buildIntoRegistry(cmd *cobra.Command, term *terminal, target *clientFlags, 
 
 // source is code on this machine and the name its image gets.
 type source struct {
-	path, namespace, name, builder string
+	path, namespace, name string
+	options               *buildFlags
 }
 
 // build makes an image of a source with the rights of this process, puts it into the daemon's registry and gives the
@@ -111,10 +114,12 @@ func (s *session) build(ctx context.Context, term *terminal, from source) (strin
 		return "", withTry(fmt.Errorf("build %s: the daemon runs without its registry", from.path), "start it without --disable registry")
 	}
 	begin := time.Now()
-	result, err := build.Build(ctx, build.Request{
-		Dir: from.path, Builder: from.builder, CacheDir: buildCache(),
-		Progress: func(e build.Event) { term.note("%-8s %s", e.Step, e.Text) },
-	})
+	request, err := from.options.request(from.path, s.info.Registry)
+	if err != nil {
+		return "", err
+	}
+	request.Progress = func(e build.Event) { term.note("%-8s %s", e.Step, e.Text) }
+	result, err := build.Build(ctx, request)
 	if err != nil {
 		return "", err
 	}
@@ -128,7 +133,7 @@ func (s *session) build(ctx context.Context, term *terminal, from source) (strin
 
 // build is the step of run and deploy.
 func (r *runner) build(ctx context.Context, s *session, path, name string) (string, error) {
-	return s.build(ctx, r.term, source{path: path, namespace: r.target.namespace, name: name, builder: r.builder})
+	return s.build(ctx, r.term, source{path: path, namespace: r.target.namespace, name: name, options: &r.options})
 }
 
 // buildCache is the user's own folder for what makes the next build fast; empty where there is none.

@@ -12,12 +12,17 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/fairlead-dev/fairlead/internal/build"
+	"github.com/fairlead-dev/fairlead/internal/build/webserver"
 	"github.com/fairlead-dev/fairlead/internal/sandbox"
 )
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == sandbox.HelperArg {
 		os.Exit(sandbox.HelperMain())
+	}
+	if len(os.Args) > 1 && os.Args[1] == build.ServerArg {
+		os.Exit(webserver.Main(os.Args[2:]))
 	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -85,6 +85,7 @@ func addCommands(root *cobra.Command, term *terminal) {
 		},
 		groupHost: {
 			newServeCommand(term),
+			newImageCommand(term),
 			newConfigCommand(term),
 			newDoctorCommand(term),
 			newBackupCommand(term),

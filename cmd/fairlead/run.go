@@ -28,7 +28,7 @@ type runner struct {
 	term    *terminal
 	target  clientFlags
 	service serviceFlags
-	builder string
+	options buildFlags
 	detach  bool
 	print   bool
 	timeout time.Duration
@@ -69,7 +69,7 @@ func (r *runner) command(use, short, long string) *cobra.Command {
 	}
 	r.target.addTo(cmd.Flags())
 	r.service.addTo(cmd.Flags())
-	cmd.Flags().StringVar(&r.builder, "builder", "", "how to build: see `fairlead build --explain` (default: by what is found)")
+	r.options.addTo(cmd.Flags())
 	cmd.Flags().BoolVar(&r.print, "print", false, "print the manifest instead of applying it")
 	cmd.Flags().DurationVar(&r.timeout, "wait", 5*time.Minute, "how long to wait until the service is ready")
 	return cmd

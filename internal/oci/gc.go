@@ -33,20 +33,22 @@ type PruneReport struct {
 // to a manifest that is kept, blobs that no manifest names, and unpacked layers of images that are gone.
 func (s *Store) Prune(ctx context.Context, q PruneRequest) (PruneReport, error) {
 	var report PruneReport
-	roots := []digest.Digest{}
-	if s.conf.Roots != nil {
-		var err error
-		if roots, err = s.conf.Roots(ctx); err != nil {
-			return report, fmt.Errorf("collect images: which are in use: %w", err)
-		}
-	}
 	before := s.now().Add(-s.conf.GracePeriod)
 	if q.Now {
 		before = s.now()
 	}
 	s.uploads.cancelIdle(s.now().Add(-24 * time.Hour))
-	if err := s.pruneManifests(roots, before, q.DryRun, &report); err != nil {
-		return report, err
+	if s.conf.Roots != nil { // else nobody knows which manifests without a tag are in use
+		roots, err := s.conf.Roots(ctx)
+		if err != nil {
+			return report, fmt.Errorf("collect images: which are in use: %w", err)
+		}
+		if err := s.pruneManifests(roots, before, q.DryRun, &report); err != nil {
+			return report, err
+		}
+	}
+	if !q.DryRun {
+		s.forgetUploads(before)
 	}
 	if err := s.pruneBlobs(ctx, before, q.DryRun, &report); err != nil {
 		return report, err
@@ -83,9 +85,21 @@ func (s *Store) pruneManifests(roots []digest.Digest, before time.Time, dry bool
 				changed = true
 			}
 		}
-		if dry {
-			continue
+		if !dry {
+			s.catalog.drop(name)
 		}
+	}
+	if !changed {
+		return nil
+	}
+	return s.catalog.save(s.layout)
+}
+
+// forgetUploads lets go of blobs that came in and were not named by a manifest in time.
+func (s *Store) forgetUploads(before time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, r := range s.catalog {
 		for d, at := range r.uploaded {
 			if at.Before(before) {
 				delete(r.uploaded, d)
@@ -93,10 +107,6 @@ func (s *Store) pruneManifests(roots []digest.Digest, before time.Time, dry bool
 		}
 		s.catalog.drop(name)
 	}
-	if !changed {
-		return nil
-	}
-	return s.catalog.save(s.layout)
 }
 
 // reachable marks the manifests of a repository that stay: tagged, rooted or young ones, what these indexes name, and

@@ -40,8 +40,8 @@ type Config struct {
 	Remotes Remotes
 	// Token, when not empty, is the password that Handler asks of everybody (any user name, HTTP basic).
 	Token string
-	// Roots gives the digests in use outside the store (revisions). Nil means there are none: then only tags and open
-	// root file systems keep an image.
+	// Roots gives the digests in use outside the store (revisions). Nil means that nobody knows: then no manifest is
+	// collected, only blobs and unpacked layers that no manifest names.
 	Roots func(context.Context) ([]digest.Digest, error)
 	// GracePeriod is how long content without any use is kept; 0 means one hour.
 	GracePeriod time.Duration
@@ -74,6 +74,9 @@ type Store struct {
 	rootfs  rootfsTable
 	pulls   pullTable
 	handler http.Handler
+
+	closeOnce sync.Once
+	closeErr  error
 }
 
 // New opens the image store in c.Dir, or makes it. It starts nothing.
@@ -142,10 +145,13 @@ func (s *Store) Run(ctx context.Context, ready func()) error {
 	}
 }
 
-// Close gives the folder up. Open root file systems stay on disk.
+// Close gives the folder up; a second call does nothing. Open root file systems stay on disk.
 func (s *Store) Close() error {
-	s.uploads.closeAll()
-	return s.layout.close()
+	s.closeOnce.Do(func() {
+		s.uploads.closeAll()
+		s.closeErr = s.layout.close()
+	})
+	return s.closeErr
 }
 
 // Handler speaks the OCI distribution specification 1.1 over the store.

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/fairlead-dev/fairlead/internal/build"
+)
+
+// buildFlags say how to build; run, deploy and build have them.
+type buildFlags struct {
+	builder, base, pkg, file, target string
+	platforms, labels, args, secrets []string
+	ldflags                          []string
+	noCache                          bool
+}
+
+// addTo defines the flags that run and deploy have; the rest is only for build.
+func (f *buildFlags) addTo(flags *pflag.FlagSet) {
+	flags.StringVar(&f.builder, "builder", "", "builder to use: "+strings.Join(build.Builders(), ", ")+" (default: by what is found)")
+	flags.StringVar(&f.base, "base", "", "image to build on, or host for this machine's own interpreter (default: the builder's)")
+	flags.StringArrayVar(&f.args, "build-arg", nil, "argument NAME=VALUE of a Dockerfile")
+	flags.BoolVar(&f.noCache, "no-cache", false, "build again what could be taken from the cache")
+}
+
+func (f *buildFlags) addAllTo(flags *pflag.FlagSet) {
+	f.addTo(flags)
+	flags.StringVar(&f.pkg, "package", "", "Go main package, relative to the folder (default: the only one)")
+	flags.StringArrayVar(&f.ldflags, "ldflags", nil, "further flags of the Go linker")
+	flags.StringSliceVar(&f.platforms, "platform", nil, "platform to build for, as in linux/arm64; Go can do several (default: this machine's)")
+	flags.StringVarP(&f.file, "file", "f", "", "Dockerfile, relative to the folder")
+	flags.StringVar(&f.target, "target", "", "stage of a Dockerfile (default: the last)")
+	flags.StringArrayVar(&f.secrets, "secret", nil, "secret of a Dockerfile: id=NAME,src=PATH")
+	flags.StringArrayVar(&f.labels, "image-label", nil, "label NAME=VALUE of the image")
+}
+
+// request makes a build of a folder out of the flags.
+func (f *buildFlags) request(path, registry string) (build.Request, error) {
+	q := build.Request{
+		Dir: path, Builder: f.builder, Base: f.base, NoCache: f.noCache, Platforms: f.platforms,
+		Registry: registry, CacheDir: buildCache(), Go: build.GoOptions{Package: f.pkg, Ldflags: f.ldflags},
+		Dockerfile: build.DockerfileOptions{File: f.file, Target: f.target, Secrets: f.secrets},
+	}
+	var err error
+	if q.Labels, err = pairs("--image-label", f.labels); err != nil {
+		return q, err
+	}
+	q.Dockerfile.Args, err = pairs("--build-arg", f.args)
+	return q, err
+}
+
+// pairs reads values of the form NAME=VALUE.
+func pairs(flag string, values []string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, v := range values {
+		name, value, ok := strings.Cut(v, "=")
+		if !ok || name == "" {
+			return nil, usagef("%s %q is not NAME=VALUE", flag, v)
+		}
+		m[name] = value
+	}
+	return m, nil
+}
