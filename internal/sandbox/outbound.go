@@ -46,7 +46,7 @@ func (l *life) listen() *outbound {
 		o.policy = &policy{defaultDeny: true} // Create has checked it: only a record of another version gets here
 	}
 	s := l.i.sockets
-	err = errors.Join(o.acceptTCP(ctx, s.Outbound), o.serveDNS(s.Packet, s.Stream))
+	err = errors.Join(o.acceptTCP(ctx, s.Outbound), o.serveDNS(s.Packet, s.Stream), o.watchRefusals(ctx, s.Namespace))
 	if err != nil {
 		l.i.m.log.Error("receiving what an instance sends", "instance", l.i.id, "err", err)
 	}
@@ -269,3 +269,42 @@ func (o *outbound) serveDNS(packet, stream *os.File) error {
 type dnsCloser struct{ s *dns.Server }
 
 func (d dnsCloser) Close() error { return d.s.Shutdown() }
+
+// watchRefusals says in the log which datagrams were refused, each destination once in refusalQuiet.
+func (o *outbound) watchRefusals(ctx context.Context, namespace *os.File) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	refusals, err := o.i.m.dialer.Refusals(ctx, namespace)
+	if err != nil {
+		return err
+	}
+	o.closers = append(o.closers, refusals)
+	o.wg.Go(func() {
+		told := map[netip.AddrPort]time.Time{}
+		for {
+			all, err := refusals.Next()
+			if err != nil {
+				return
+			}
+			now := time.Now()
+			for _, to := range all {
+				o.count("datagram", "denied")
+				if now.Sub(told[to]) < refusalQuiet {
+					continue
+				}
+				if len(told) >= refusalsKept {
+					clear(told)
+				}
+				told[to] = now
+				o.i.m.log.Info("datagram refused: only TCP and DNS leave an instance", "instance", o.i.id, "addr", to.String())
+			}
+		}
+	})
+	return nil
+}
+
+// How often a refused destination is told, and how many are remembered.
+const (
+	refusalQuiet = time.Minute
+	refusalsKept = 256
+)

@@ -37,23 +37,29 @@ func NetNSPath(instanceDir string) string { return filepath.Join(instanceDir, "n
 
 func (s *server) open(a OpenArgs) (any, []*os.File, error) {
 	i := &instance{args: a, containers: map[string]*container{}, execs: map[string]*execution{}}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopping {
-		return nil, nil, errors.New("the sandbox helper is stopping")
-	}
-	if s.instances[a.Instance] != nil {
-		return nil, nil, fmt.Errorf("instance %s is open already", a.Instance)
-	}
 	if err := i.prepare(s.opts.LogBytes); err != nil {
-		i.release()
-		return nil, nil, err
+		return nil, nil, errors.Join(err, i.release())
 	}
-	s.instances[a.Instance] = i
+	if err := s.enlist(a.Instance, i); err != nil {
+		return nil, nil, errors.Join(err, i.release())
+	}
 	if i.sockets == nil {
 		return nil, nil, nil
 	}
 	return nil, i.sockets.Files(), nil
+}
+
+func (s *server) enlist(name string, i *instance) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return errors.New("the sandbox helper is stopping")
+	}
+	if s.instances[name] != nil {
+		return fmt.Errorf("instance %s is open already", name)
+	}
+	s.instances[name] = i
+	return nil
 }
 
 func (i *instance) prepare(logBytes int64) (err error) {

@@ -21,9 +21,11 @@ type Dialer struct {
 
 type job struct {
 	namespace *os.File
-	family    int
+	kind      socketKind
 	reply     chan reply
 }
+
+type socketKind struct{ family, kind, protocol int }
 
 type reply struct {
 	fd  int
@@ -57,13 +59,13 @@ func (d *Dialer) serve(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case j := <-d.jobs:
-			fd, err := socketIn(j.namespace, j.family)
+			fd, err := socketIn(j.namespace, j.kind)
 			j.reply <- reply{fd, err}
 		}
 	}
 }
 
-func socketIn(namespace *os.File, family int) (int, error) {
+func socketIn(namespace *os.File, k socketKind) (int, error) {
 	raw, err := namespace.SyscallConn()
 	if err != nil {
 		return -1, err
@@ -75,7 +77,7 @@ func socketIn(namespace *os.File, family int) (int, error) {
 	if entered != nil {
 		return -1, fmt.Errorf("entering the network namespace: %w", entered)
 	}
-	return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	return unix.Socket(k.family, k.kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, k.protocol)
 }
 
 // Dial opens a TCP connection to a port of the namespace's own loopback: first 127.0.0.1, and ::1 if that refuses.
@@ -95,7 +97,7 @@ func (d *Dialer) dial(ctx context.Context, namespace *os.File, to netip.AddrPort
 	if to.Addr().Is4() {
 		family, addr = unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
 	}
-	fd, err := d.socket(ctx, namespace, family)
+	fd, err := d.socket(ctx, namespace, socketKind{family, unix.SOCK_STREAM, 0})
 	if err != nil {
 		return nil, opError(to, err)
 	}
@@ -119,8 +121,8 @@ func (d *Dialer) dial(ctx context.Context, namespace *os.File, to netip.AddrPort
 	return conn.(*net.TCPConn), nil
 }
 
-func (d *Dialer) socket(ctx context.Context, namespace *os.File, family int) (int, error) {
-	j := job{namespace, family, make(chan reply, 1)}
+func (d *Dialer) socket(ctx context.Context, namespace *os.File, kind socketKind) (int, error) {
+	j := job{namespace, kind, make(chan reply, 1)}
 	select {
 	case d.jobs <- j:
 		r := <-j.reply

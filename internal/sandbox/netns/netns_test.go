@@ -129,3 +129,34 @@ func BenchmarkNew(b *testing.B) {
 		s.Close()
 	}
 }
+
+func TestRefusals(t *testing.T) {
+	s := newSockets(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	d := NewDialer()
+	done := make(chan struct{})
+	go func() { d.Run(ctx); close(done) }()
+	defer func() { cancel(); <-done }()
+	r, err := d.Refusals(ctx, s.Namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	inside(t, s, func() {
+		c, err := net.Dial("udp4", "8.8.4.4:123")
+		if err == nil {
+			c.Write([]byte("x"))
+			c.Close()
+		}
+	})
+	to, err := r.Next()
+	if err != nil || len(to) != 1 || to[0] != netip.MustParseAddrPort("8.8.4.4:123") {
+		t.Errorf("refused %v, %v", to, err)
+	}
+}
+
+func FuzzRefused(f *testing.F) {
+	f.Add(make([]byte, 64))
+	f.Add([]byte{28, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 65, 8, 0, 9, 0, 0x45, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) { refused(b) })
+}
