@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -89,6 +90,10 @@ func (l *life) run(closing, lost <-chan struct{}) {
 	outbound := l.listen()
 	defer outbound.close()
 	defer l.stopProbes()
+	ctx, cancel := context.WithCancel(context.Background())
+	var watchers sync.WaitGroup
+	l.watchVolumes(ctx, &watchers)
+	defer func() { cancel(); watchers.Wait() }()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for l.state.Phase != PhaseGone {
