@@ -35,6 +35,7 @@ type backend struct {
 
 	mu        sync.Mutex
 	instances []*instance // those that take requests
+	ended     bool        // forgotten by the gateway
 	unrouted  bool        // no rule of the table in force sends traffic here
 	room      room
 	load      meter
@@ -44,7 +45,7 @@ type backend struct {
 }
 
 func newBackend(name string, wakeUp func(string)) *backend {
-	return &backend{name: name, wakeUp: wakeUp}
+	return &backend{name: name, wakeUp: wakeUp, unrouted: true}
 }
 
 func (b *backend) concurrency() int {
@@ -221,9 +222,13 @@ func (b *backend) dispatch(now time.Time) {
 	}
 }
 
-// setInstances makes the list the live instances. Those that left it finish what they have.
-func (b *backend) setInstances(list []Instance, now time.Time) {
+// setInstances makes the list the live instances. Those that left it finish what they have. It says no when the backend has ended.
+func (b *backend) setInstances(list []Instance, now time.Time) bool {
 	b.mu.Lock()
+	if b.ended {
+		b.mu.Unlock()
+		return len(list) == 0
+	}
 	old := make(map[string]*instance, len(b.instances))
 	for _, i := range b.instances {
 		old[i.id] = i
@@ -253,6 +258,7 @@ func (b *backend) setInstances(list []Instance, now time.Time) {
 	if orphans {
 		b.wakeUp(b.name)
 	}
+	return true
 }
 
 // setRouted says whether a rule of the table in force sends traffic here.
@@ -339,11 +345,12 @@ func (b *backend) firstByte(i *instance, now time.Time) (trace WakeTrace, whole 
 	return *i.wake, whole
 }
 
-// unused says that nothing would be lost with this backend.
-func (b *backend) unused() bool {
+// end says that nothing would be lost with this backend, which takes no instances from then on.
+func (b *backend) end() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.instances) == 0 && len(b.parting) == 0 && b.load.current == 0
+	b.ended = b.unrouted && len(b.instances) == 0 && len(b.parting) == 0 && b.load.current == 0
+	return b.ended
 }
 
 // sample gives the load since the last sample.

@@ -42,6 +42,7 @@ func BenchmarkSlot(b *testing.B) {
 	for _, n := range []int{1, 10, 100} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			be := newBackend("b", func(string) {})
+			be.setRouted(true)
 			var list []Instance
 			for i := range n {
 				list = append(list, Instance{ID: fmt.Sprint(i)})

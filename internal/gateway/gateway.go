@@ -66,7 +66,9 @@ type Gateway struct {
 	inside    *handover
 	insideSrv *http.Server
 
-	mu       sync.Mutex // guards the map and the order of Apply; never held together with a backend's lock
+	applying sync.Mutex // held by Apply from beginning to end; may be held while taking one of the two below
+
+	mu       sync.Mutex // guards the map; a backend's lock may be taken while it is held
 	backends map[string]*backend
 }
 
@@ -210,9 +212,9 @@ func (g *Gateway) lameDuck(ctx context.Context) {
 
 // Apply puts a table in force, whole and at once. A table that contradicts itself is refused and the one before stays.
 func (g *Gateway) Apply(t Table) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	rs, err := compile(t, g.ensure)
+	g.applying.Lock()
+	defer g.applying.Unlock()
+	rs, err := compile(t, g.backend)
 	if err != nil {
 		return err
 	}
@@ -223,25 +225,35 @@ func (g *Gateway) Apply(t Table) error {
 		b.setRouted(true) // before the first request comes by the new table
 	}
 	g.routes.Store(rs)
-	for _, b := range g.backends {
-		if !rs.routed[b] {
-			b.setRouted(false) // after the last request has come by the old one
-		}
-	}
+	g.desert(rs)
 	if g.certs != nil {
 		g.certs.local.keep(func(name string) bool { return rs.host(name) != nil || net.ParseIP(name) != nil || name == "localhost" })
-	}
-	for name, b := range g.backends {
-		if rs.backends[name] == nil && b.unused() {
-			delete(g.backends, name)
-			g.metrics.forget(b)
-		}
 	}
 	return nil
 }
 
-// ensure gives the state of a backend, made when it is first named. g.mu is held.
-func (g *Gateway) ensure(name string) *backend {
+// desert tells the backends that a new table sends no traffic to, after the last request has come by the old one, and forgets those
+// that nothing is left of.
+func (g *Gateway) desert(rs *routes) {
+	for _, b := range g.snapshot() {
+		if !rs.routed[b] {
+			b.setRouted(false)
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name, b := range g.backends {
+		if rs.backends[name] == nil && b.end() {
+			delete(g.backends, name)
+			g.metrics.forget(b)
+		}
+	}
+}
+
+// backend gives the state of a backend, made when it is first named.
+func (g *Gateway) backend(name string) *backend {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	b := g.backends[name]
 	if b == nil {
 		b = newBackend(name, g.wake)
@@ -265,17 +277,13 @@ func (g *Gateway) wake(name string) {
 	}
 }
 
-func (g *Gateway) backend(name string) *backend {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.ensure(name)
-}
-
 // SetInstances makes the list the ready instances of a backend, which need not be in the table yet. Instances are told apart by ID:
 // known ones stay as they are, new ones take requests from now on, those not in the list finish what they have and get no more.
 // Waiting requests are let go in the order they came.
 func (g *Gateway) SetInstances(backend string, list []Instance) {
-	g.backend(backend).setInstances(list, time.Now())
+	for !g.backend(backend).setInstances(list, time.Now()) {
+		// It was forgotten in the same moment; the next one is new.
+	}
 }
 
 // SetFailed answers all requests that wait for an instance with 503 and the reason, which should be one short sentence. Requests

@@ -40,6 +40,9 @@ const (
 	// the one to close a connection that nobody uses.
 	idleConnTimeout = 4 * time.Second
 
+	// dialTimeout is long for a connection on one machine: the program does not accept any.
+	dialTimeout = 5 * time.Second
+
 	firstEjection = 50 * time.Millisecond
 	longEjection  = 5 * time.Second
 )
@@ -81,6 +84,8 @@ func (i *instance) roundTripper(protocol Protocol) http.RoundTripper {
 func newTransport(id string, dial func(context.Context) (net.Conn, error), protocol Protocol) *http.Transport {
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+			defer cancel()
 			conn, err := dial(ctx)
 			if err != nil {
 				return nil, &dialError{instance: id, err: err}

@@ -540,3 +540,21 @@ func TestInternalTLS(t *testing.T) {
 		}
 	}
 }
+
+func TestContentTypeIsNotGuessed(t *testing.T) {
+	for _, proto := range []Protocol{HTTP1, H2C} {
+		_, addr := serveApp(t, Backend{Protocol: proto}, func(w http.ResponseWriter, r *http.Request) {
+			w.Header()["Content-Type"] = nil
+			if r.URL.Path == "/typed" {
+				w.Header().Set("Content-Type", "text/x-mine")
+			}
+			io.WriteString(w, "<html><body>hello</body></html>")
+		})
+		if res, _ := ask(t, "GET", addr, "h.localhost", "/"); res.Header["Content-Type"] != nil {
+			t.Errorf("an answer without a type got %q", res.Header["Content-Type"])
+		}
+		if res, _ := ask(t, "GET", addr, "h.localhost", "/typed"); res.Header.Get("Content-Type") != "text/x-mine" {
+			t.Errorf("the type became %q", res.Header["Content-Type"])
+		}
+	}
+}

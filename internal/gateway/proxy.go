@@ -155,6 +155,7 @@ func (x *exchange) proxy(w http.ResponseWriter, r *http.Request, rs *routes) {
 			_ = http.NewResponseController(w).EnableFullDuplex() // the answer may begin before the body has ended
 		}
 	}
+	w.Header()["Content-Type"] = nil // an answer without one is not to be given one by guessing
 	x.g.proxy.ServeHTTP(w, r)
 }
 

@@ -62,6 +62,7 @@ func TestSlotInvariants(t *testing.T) {
 	for _, limit := range []int{0, 1, 3} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			b := newBackend("b", func(string) {})
+			b.setRouted(true)
 			b.spec.Store(&Backend{Concurrency: limit, QueueLimit: 50})
 			ctx, cancel := context.WithCancel(t.Context())
 			var all sync.WaitGroup
@@ -96,7 +97,8 @@ func TestSlotInvariants(t *testing.T) {
 			cancel()
 			all.Wait()
 			b.setInstances(nil, time.Now())
-			if !b.unused() {
+			b.setRouted(false)
+			if !b.end() {
 				t.Errorf("something is left: %+v", b.stats())
 			}
 		})
@@ -142,6 +144,7 @@ func (c *counter) add(d int) int {
 
 func TestLeastLoadedIsChosen(t *testing.T) {
 	b := newBackend("b", func(string) {})
+	b.setRouted(true)
 	b.setInstances([]Instance{{ID: "a"}, {ID: "b"}, {ID: "c"}}, time.Now())
 	counts := map[string]int{}
 	var held []*instance
