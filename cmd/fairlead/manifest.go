@@ -229,8 +229,8 @@ func imageName(reference string) string {
 }
 
 // manifestYAML shows a manifest as a person would write it, without the empty status and creation time.
-func manifestYAML(service *servingv1.Service) ([]byte, error) {
-	fields, err := manifestFields(service)
+func manifestYAML(object any) ([]byte, error) {
+	fields, err := manifestFields(object)
 	if err != nil {
 		return nil, err
 	}
@@ -238,8 +238,8 @@ func manifestYAML(service *servingv1.Service) ([]byte, error) {
 }
 
 // manifestFields are only the fields that are set, which is what server-side apply wants to own.
-func manifestFields(service *servingv1.Service) (map[string]any, error) {
-	text, err := yaml.Marshal(service)
+func manifestFields(object any) (map[string]any, error) {
+	text, err := yaml.Marshal(object)
 	if err != nil {
 		return nil, fmt.Errorf("write the manifest: %w", err)
 	}
