@@ -84,12 +84,13 @@ func (c copier) run(ctx context.Context, in io.Reader, out io.Writer, command ..
 	var complaints bytes.Buffer
 	err := c.exec(ctx, remoteCall{pod: c.pod, container: c.container, command: command, in: in, out: out, err: &complaints})
 	var status exitStatus
+	var missing notExecutable
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &status) && status < 126 && complaints.Len() > 0:
 		return fmt.Errorf("%s in instance %s: %s", command[0], c.pod.Name, strings.TrimSpace(complaints.String()))
-	case errors.As(err, &status) || strings.Contains(err.Error(), "executable file"):
+	case errors.As(err, &missing) || errors.As(err, &status) && status >= 126:
 		return withTry(fmt.Errorf("instance %s has no %s that works, which cp needs", c.pod.Name, command[0]), "an image with tar, or a volume")
 	}
 	return err

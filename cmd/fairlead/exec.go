@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -57,8 +58,6 @@ func newExecCommand(t *terminal) *cobra.Command {
 			return c.exec(cmd.Context(), call)
 		},
 	}
-	// What follows the name belongs to the command, also without the two dashes.
-	cmd.Flags().SetInterspersed(false)
 	target.addTo(cmd.Flags())
 	cmd.Flags().StringVarP(&container, "container", "c", "", "container (default: the first of yours)")
 	cmd.Flags().BoolVarP(&stdin, "stdin", "i", false, "send standard input to the command")
@@ -111,10 +110,32 @@ func (c *client) exec(ctx context.Context, call remoteCall) error {
 	if errors.As(err, &code) {
 		return exitStatus(code.Code)
 	}
+	if err != nil && strings.Contains(err.Error(), "executable file") {
+		return notExecutable{program: call.command[0], instance: call.pod.Name, err: err}
+	}
 	if err != nil {
 		return fmt.Errorf("exec in instance %s: %w", call.pod.Name, err)
 	}
 	return nil
+}
+
+// notExecutable says that an instance has no such program. It ends a command with the code that a shell would.
+type notExecutable struct {
+	program, instance string
+	err               error
+}
+
+func (e notExecutable) Error() string {
+	return fmt.Sprintf("exec in instance %s: it has no program %s that can be run", e.instance, e.program)
+}
+func (e notExecutable) Unwrap() error { return e.err }
+
+// ExitCode is that of a shell that does not find a program.
+func (e notExecutable) ExitCode() int { return 127 }
+
+// Try says why that is so often.
+func (e notExecutable) Try() string {
+	return "a full path; images of Go programs have no shell and no tools"
 }
 
 // execTerminal is exec with the terminal of this process: raw, and with its size as it changes.

@@ -15,7 +15,7 @@ func newRollbackCommand(term *terminal) *cobra.Command {
 		Use:   "rollback SERVICE [REVISION]",
 		Short: "Give all traffic to an earlier revision",
 		Long: "Rollback gives all traffic to a revision: to the one named, else to the newest ready one that is older than\n" +
-			"the one that has the traffic now. Later deployments then get no traffic until `fairlead traffic SERVICE\n" +
+			"the newest one that has traffic now. Later deployments then get no traffic until `fairlead traffic SERVICE\n" +
 			"promote`. Tags stay as they are.",
 		Example: "  fairlead rollback hello\n  fairlead rollback hello hello-00001",
 		Args:    rangeArgs(1, 2),
@@ -54,27 +54,30 @@ func newRollbackCommand(term *terminal) *cobra.Command {
 	return cmd
 }
 
-// previousRevision picks the newest ready revision older than the one with most of the traffic. revisions are sorted
-// the newest first.
+// previousRevision picks the newest ready revision older than the newest one that has traffic. revisions are sorted the
+// newest first.
 func previousRevision(service *servingv1.Service, revisions []servingv1.Revision) (string, error) {
-	current, most := service.Status.LatestReadyRevisionName, int64(0)
+	serving := map[string]bool{}
 	for _, t := range service.Status.Traffic {
-		if p := percentOf(t); p > most {
-			current, most = t.RevisionName, p
+		if percentOf(t) > 0 {
+			serving[t.RevisionName] = true
+		}
+	}
+	current := ""
+	for i := range revisions {
+		r := &revisions[i]
+		if current == "" {
+			if serving[r.Name] {
+				current = r.Name
+			}
+			continue
+		}
+		if ready := r.Status.GetCondition(apis.ConditionReady); ready != nil && ready.Status == corev1.ConditionTrue {
+			return r.Name, nil
 		}
 	}
 	if current == "" {
-		return "", withTry(fmt.Errorf("service %s has no ready revision yet", service.Name), "fairlead revisions %s", service.Name)
-	}
-	older := false
-	for i := range revisions {
-		r := &revisions[i]
-		if older {
-			if ready := r.Status.GetCondition(apis.ConditionReady); ready != nil && ready.Status == corev1.ConditionTrue {
-				return r.Name, nil
-			}
-		}
-		older = older || r.Name == current
+		return "", withTry(fmt.Errorf("service %s has no revision with traffic", service.Name), "fairlead revisions %s", service.Name)
 	}
 	return "", withTry(fmt.Errorf("service %s has no ready revision older than %s", service.Name, current), "fairlead revisions %s", service.Name)
 }

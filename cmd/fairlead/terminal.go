@@ -94,6 +94,10 @@ func (t *terminal) exitCode(ctx context.Context, err error) int {
 	if errors.As(err, &advice) && advice.Try() != "" {
 		t.note("try: %s", advice.Try())
 	}
+	var coded interface{ ExitCode() int }
+	if errors.As(err, &coded) {
+		return coded.ExitCode()
+	}
 	var usage usageError
 	if errors.As(err, &usage) {
 		return exitUsage

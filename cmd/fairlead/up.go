@@ -18,7 +18,6 @@ import (
 
 	"github.com/fairlead-dev/fairlead/cmd/fairlead/internal/object"
 	"github.com/fairlead-dev/fairlead/cmd/fairlead/internal/project"
-	"github.com/fairlead-dev/fairlead/internal/build"
 )
 
 // upper carries out one `fairlead up`.
@@ -29,6 +28,8 @@ type upper struct {
 	detach  bool
 	print   bool
 	timeout time.Duration
+	base    string
+	noCache bool
 
 	session *session
 	// images are the references that were built, by source.
@@ -52,6 +53,8 @@ func newUpCommand(term *terminal) *cobra.Command {
 	cmd.Flags().StringVarP(&u.path, "file", "f", ".", "file, or folder with one")
 	cmd.Flags().BoolVarP(&u.detach, "detach", "d", false, "keep everything and return when it is ready")
 	cmd.Flags().BoolVar(&u.print, "print", false, "print the manifests instead of applying them (images are still built)")
+	cmd.Flags().StringVar(&u.base, "base", "", "image to build on, or host for this machine's own interpreter (default: the builder's)")
+	cmd.Flags().BoolVar(&u.noCache, "no-cache", false, "build again what could be taken from the cache")
 	cmd.Flags().DurationVar(&u.timeout, "wait", 5*time.Minute, "how long to wait for each service until it is ready")
 	return cmd
 }
@@ -208,12 +211,14 @@ func (u *upper) printWorkload(w *project.Workload) error {
 
 // build makes the image of a source once, also where several workloads share it.
 func (u *upper) build(ctx context.Context, w *project.Workload) (string, error) {
-	from := source{path: w.Source.Dir, namespace: u.target.namespace, name: w.Name, builder: w.Source.Builder,
-		dockerfile: build.DockerfileOptions{File: w.Source.Dockerfile, Target: w.Source.Target, Args: w.Source.Args}}
-	key := fmt.Sprintf("%s %s %+v", from.path, from.builder, from.dockerfile)
+	options := buildFlags{
+		builder: w.Source.Builder, base: u.base, noCache: u.noCache, file: w.Source.Dockerfile, target: w.Source.Target, args: w.Source.Args,
+	}
+	key := fmt.Sprintf("%s %+v", w.Source.Dir, options)
 	if image, built := u.images[key]; built {
 		return image, nil
 	}
+	from := source{path: w.Source.Dir, namespace: u.target.namespace, name: w.Name, options: &options}
 	image, err := u.session.build(ctx, u.term, from)
 	if err != nil {
 		return "", err

@@ -220,12 +220,9 @@ func (c *composer) source(s types.ServiceConfig) *Source {
 		return nil
 	}
 	source := &Source{Dir: s.Build.Context, Target: s.Build.Target}
-	for name, value := range s.Build.Args {
-		if value != nil {
-			if source.Args == nil {
-				source.Args = map[string]string{}
-			}
-			source.Args[name] = *value
+	for _, name := range slices.Sorted(maps.Keys(s.Build.Args)) {
+		if value := s.Build.Args[name]; value != nil {
+			source.Args = append(source.Args, name+"="+*value)
 		}
 	}
 	// A Dockerfile that is named, or said how to use, is meant. The loader names the default one always.

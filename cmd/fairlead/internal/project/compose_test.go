@@ -219,7 +219,7 @@ func TestFind(t *testing.T) {
 }
 
 func TestProcfile(t *testing.T) {
-	p, err := load(t, folder(t, map[string]string{"Procfile": "# all\nworker: bin/work --fast\nweb: bin/web -p $PORT\nrelease: bin/migrate\n"}))
+	p, err := load(t, folder(t, map[string]string{"Dockerfile": "FROM x", "Procfile": "# all\nworker: bin/work --fast\nweb: bin/web -p $PORT\nrelease: bin/migrate\n"}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,9 +58,9 @@ type Source struct {
 	Dir string
 	// Builder is empty for the first that fits.
 	Builder string
-	// Dockerfile, Target and Args are for the dockerfile builder; empty is its default.
+	// Dockerfile, Target and Args (NAME=VALUE) are for the dockerfile builder; empty is its default.
 	Dockerfile, Target string
-	Args               map[string]string
+	Args               []string
 }
 
 // Until says how far another workload must have come.

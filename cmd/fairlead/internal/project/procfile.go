@@ -68,7 +68,7 @@ func loadProcfile(file, namespace string) (*Project, error) {
 	slices.SortStableFunc(processes, func(a, b process) int { return rank(a.name) - rank(b.name) })
 	for _, one := range processes {
 		w := Workload{Name: name, Source: &Source{Dir: dir}}
-		container := corev1.Container{Command: shellCommand(one.command)}
+		container := startedBy(dir, one)
 		if one.name == webProcess {
 			w.Service = p.newService(namespace, name, corev1.PodSpec{Containers: []corev1.Container{container}})
 		} else {
@@ -88,6 +88,26 @@ func loadProcfile(file, namespace string) (*Project, error) {
 		p.Workloads = append(p.Workloads, w)
 	}
 	return p, nil
+}
+
+// startedBy is the container of a process. The builder itself lets the image of a folder without Dockerfile start its web
+// process. An image of a Go program has that program only and no shell: the other processes are it with other arguments.
+func startedBy(dir string, one process) corev1.Container {
+	words := shellCommand(one.command)
+	switch {
+	case has(dir, "Dockerfile") || has(dir, "Containerfile"):
+		return corev1.Container{Command: words}
+	case one.name == webProcess:
+		return corev1.Container{}
+	case has(dir, "go.mod"):
+		return corev1.Container{Args: strings.Fields(one.command)[1:]}
+	}
+	return corev1.Container{Command: words}
+}
+
+func has(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
 }
 
 // releaseProcess is what Heroku runs once before a release.
