@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -38,15 +39,15 @@ type Request struct {
 
 // AdmitterConfig says what an Admitter works with.
 type AdmitterConfig struct {
-	// Kube is what the few validations that ask the API server use (JobSink creates its Job in a dry run). With nil
-	// they check the object alone.
+	// Kube is what the few validations that ask the API server use (JobSink creates its Job in a dry run, a dry run of a
+	// Service a Pod of its template). With nil they check the object alone. Ask sets it later.
 	Kube kubernetes.Interface
 }
 
 // Admitter runs Knative's own defaults and validation. Its zero value is not usable; every method may be called from
 // many goroutines.
 type Admitter struct {
-	kube     kubernetes.Interface
+	kube     atomic.Pointer[kubernetes.Interface] // nil: nobody to ask
 	hooks    map[schema.GroupVersionKind]hook
 	settings settings
 	quiet    *zap.SugaredLogger
@@ -61,13 +62,23 @@ type hook struct {
 
 // NewAdmitter makes an Admitter whose settings are those of SeedConfigMaps; Configure changes them.
 func NewAdmitter(c AdmitterConfig) (*Admitter, error) {
-	a := &Admitter{kube: c.Kube, hooks: hooks(), quiet: zap.NewNop().Sugar()}
+	a := &Admitter{hooks: hooks(), quiet: zap.NewNop().Sugar()}
+	a.Ask(c.Kube)
 	for _, cm := range SeedConfigMaps() {
 		if err := a.Configure(cm); err != nil {
 			return nil, fmt.Errorf("seed of ConfigMap %s/%s: %w", cm.Namespace, cm.Name, err)
 		}
 	}
 	return a, nil
+}
+
+// Ask names the API server that validations may ask from now on; nil leaves that part of them out.
+func (a *Admitter) Ask(kube kubernetes.Interface) {
+	if kube == nil {
+		a.kube.Store(nil)
+		return
+	}
+	a.kube.Store(&kube)
 }
 
 // Handles reports whether a kind has defaults and validation of its own.
@@ -112,6 +123,9 @@ func (a *Admitter) Validate(ctx context.Context, r Request) (warnings []string, 
 	}
 	if refusal := result.Filter(apis.ErrorLevel); refusal != nil {
 		return warnings, denied(h.validator, "validation failed: %v", refusal)
+	}
+	if err := a.tryPods(ctx, r); err != nil {
+		return warnings, denied(h.validator, "validation callback failed: %v", err)
 	}
 	return warnings, nil
 }

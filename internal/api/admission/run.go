@@ -14,8 +14,9 @@ import (
 
 // Run keeps the settings as the ConfigMaps read through client say, until ctx ends. It calls ready once it has read
 // them all. Settings that cannot be read are logged and change nothing; those of a deleted ConfigMap are a fresh
-// installation's again.
+// installation's again. Validations that ask the API server do so through client from the start of Run.
 func (p *Plugin) Run(ctx context.Context, client kubernetes.Interface, ready func()) error {
+	p.admitter.Ask(client)
 	for _, namespace := range []string{knative.ServingNamespace, knative.EventingNamespace} {
 		factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace))
 		registration, err := factory.Core().V1().ConfigMaps().Informer().AddEventHandler(p.handler())
