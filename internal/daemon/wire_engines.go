@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
 	"sync/atomic"
 
 	"github.com/fairlead-dev/fairlead/internal/controller"
@@ -63,8 +65,12 @@ func (w *wiring) wireSandbox() (err error) {
 		config.Internal, config.Outbound = controller.Internal(w.gateway), controller.Outbound(w.gateway)
 		config.Domains = []string{"cluster.local", "svc", w.settings.Domain}
 	}
+	if os.Geteuid() != 0 && config.Runtime != "process" {
+		return advise(errors.New("making instances needs root: they get namespaces, cgroups and mounts of their own"),
+			"sudo fairlead serve, or --disable sandbox for the API and the registry alone")
+	}
 	if w.sandboxes, err = sandbox.New(config); err != nil {
-		return err
+		return advise(err, "fairlead doctor; on Debian and Ubuntu: apt-get install crun")
 	}
 	w.parts.add("sandbox", w.settings.Drain+shortDrain, w.sandboxes.Run)
 	return nil
