@@ -52,28 +52,38 @@ func Store(t testing.TB) *oci.Store {
 // Add puts an image into a store as repo:tag and gives its digest.
 func Add(t testing.TB, s *oci.Store, repo, tag string, spec Spec) digest.Digest {
 	t.Helper()
-	layer := spec.layer(t)
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	if _, err := z.Write(layer); err != nil {
-		t.Fatal(err)
+	config := spec.Config
+	if spec.hasProgram() && len(config.Entrypoint) == 0 {
+		config.Entrypoint = []string{"/app"}
 	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
+	return addImage(t, s, repo, tag, config, [][]byte{spec.layer(t)})
+}
+
+// AddLayers puts an image of layers, given as tar archives from the base upwards, into a store as repo:tag.
+func AddLayers(t testing.TB, s *oci.Store, repo, tag string, layers ...[]byte) digest.Digest {
+	t.Helper()
+	return addImage(t, s, repo, tag, ocispec.ImageConfig{}, layers)
+}
+
+func addImage(t testing.TB, s *oci.Store, repo, tag string, config ocispec.ImageConfig, layers [][]byte) digest.Digest {
+	t.Helper()
+	image := ocispec.Image{
+		Platform: ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}, Config: config, RootFS: ocispec.RootFS{Type: "layers"},
 	}
-	config := ocispec.Image{
-		Platform: ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH},
-		Config:   spec.Config,
-		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(layer)}},
+	manifest := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
+	for _, layer := range layers {
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		if _, err := z.Write(layer); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		image.RootFS.DiffIDs = append(image.RootFS.DiffIDs, digest.FromBytes(layer))
+		manifest.Layers = append(manifest.Layers, putBlob(t, s, repo, ocispec.MediaTypeImageLayerGzip, packed.Bytes()))
 	}
-	if spec.hasProgram() && len(config.Config.Entrypoint) == 0 {
-		config.Config.Entrypoint = []string{"/app"}
-	}
-	manifest := ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-		Config: putBlob(t, s, repo, ocispec.MediaTypeImageConfig, marshal(t, config)),
-		Layers: []ocispec.Descriptor{putBlob(t, s, repo, ocispec.MediaTypeImageLayerGzip, packed.Bytes())},
-	}
+	manifest.Config = putBlob(t, s, repo, ocispec.MediaTypeImageConfig, marshal(t, image))
 	d, err := s.PutManifest(repo, tag, ocispec.MediaTypeImageManifest, marshal(t, manifest))
 	if err != nil {
 		t.Fatal(err)
