@@ -32,6 +32,7 @@ type exchange struct {
 	arrived  time.Time
 	cancel   context.CancelCauseFunc
 	timeouts []*time.Timer // those that the first byte stops
+	starting *time.Timer   // that of the last ResponseStartTimeout, nil if there is none
 	idle     *idleWatch
 	body     *requestBody // nil when the request has none
 	written  atomic.Bool  // has been sent to an instance at least once
@@ -77,8 +78,10 @@ type openBody struct{ io.Reader }
 func (openBody) Close() error { return nil }
 
 // after cancels the exchange with the cause when d has passed without the first byte.
-func (x *exchange) after(d time.Duration, cause error) {
-	x.timeouts = append(x.timeouts, time.AfterFunc(d, func() { x.cancel(cause) }))
+func (x *exchange) after(d time.Duration, cause error) *time.Timer {
+	t := time.AfterFunc(d, func() { x.cancel(cause) })
+	x.timeouts = append(x.timeouts, t)
+	return t
 }
 
 // stopTimeouts says whether none of the timeouts has fired.
@@ -212,7 +215,7 @@ func (x *exchange) joining(cold bool) {
 // send makes one attempt. It gives an answer whose first byte came in time, or an error.
 func (x *exchange) send(out *http.Request, i *instance) (*http.Response, error) {
 	if d := x.spec.ResponseStartTimeout; d > 0 {
-		x.after(d, errStartTimeout)
+		x.starting = x.after(d, errStartTimeout)
 	}
 	if d := x.spec.IdleTimeout; d > 0 && x.idle == nil {
 		x.idle = watchIdle(d, x.cancel)
@@ -221,7 +224,9 @@ func (x *exchange) send(out *http.Request, i *instance) (*http.Response, error) 
 	if err != nil {
 		return nil, err
 	}
-	if !x.stopTimeouts() {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		x.upgraded(res)
+	} else if !x.stopTimeouts() {
 		res.Body.Close()
 		return nil, errTimeout
 	}
@@ -230,6 +235,29 @@ func (x *exchange) send(out *http.Request, i *instance) (*http.Response, error) 
 		res.Body = x.idle.wrap(res.Body)
 	}
 	return res, nil
+}
+
+// upgraded leaves the timeouts running, as Knative does: what an instance says after the upgrade is its answer. The first byte of
+// that ends ResponseStartTimeout; Timeout is for the whole of the connection.
+func (x *exchange) upgraded(res *http.Response) {
+	pipe, ok := res.Body.(io.ReadWriteCloser)
+	if ok && x.starting != nil {
+		res.Body = &startingPipe{pipe, x.starting}
+	}
+}
+
+// startingPipe stops a timer at the first byte that is read.
+type startingPipe struct {
+	io.ReadWriteCloser
+	timer *time.Timer
+}
+
+func (p *startingPipe) Read(b []byte) (int, error) {
+	n, err := p.ReadWriteCloser.Read(b)
+	if n > 0 {
+		p.timer.Stop()
+	}
+	return n, err
 }
 
 // attempts bounds how often an unreachable instance is tried; with the pauses between, about ten seconds.

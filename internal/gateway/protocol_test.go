@@ -62,6 +62,53 @@ func TestWebSocket(t *testing.T) {
 	}
 }
 
+// TestUpgradedConnectionTimeouts holds that a WebSocket ends with Timeout, and with ResponseStartTimeout while nothing was said on it.
+func TestUpgradedConnectionTimeouts(t *testing.T) {
+	const limit, long = 200 * time.Millisecond, time.Minute
+	for _, c := range []struct {
+		name   string
+		spec   Backend
+		speaks bool // the instance sends something at once
+		ends   bool // the connection is ended within the limit and a little
+	}{
+		{"timeout, nothing said", Backend{Timeout: limit}, false, true},
+		{"timeout, something said", Backend{Timeout: limit}, true, true},
+		{"start, nothing said", Backend{Timeout: long, ResponseStartTimeout: limit}, false, true},
+		{"start, something said", Backend{Timeout: long, ResponseStartTimeout: limit}, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, addr := serveApp(t, c.spec, func(w http.ResponseWriter, r *http.Request) {
+				conn, err := websocket.Accept(w, r, nil)
+				if err != nil {
+					t.Error("accept:", err)
+					return
+				}
+				defer conn.CloseNow()
+				if c.speaks {
+					err = conn.Write(r.Context(), websocket.MessageText, []byte("first"))
+				}
+				for err == nil {
+					_, _, err = conn.Read(r.Context())
+				}
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 20*limit)
+			defer cancel()
+			conn, _, err := websocket.Dial(ctx, "ws://"+addr, &websocket.DialOptions{Host: "h.localhost"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.CloseNow()
+			for err == nil {
+				_, _, err = conn.Read(ctx)
+			}
+			if ended := ctx.Err() == nil; ended != c.ends {
+				t.Errorf("ended by the gateway: %t, want %t (%v)", ended, c.ends, err)
+			}
+		})
+	}
+}
+
 // h2cClient speaks HTTP/2 without TLS to the gateway.
 func h2cClient() *http.Transport {
 	tr := &http.Transport{Protocols: new(http.Protocols)}

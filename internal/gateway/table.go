@@ -112,9 +112,11 @@ type Backend struct {
 	Concurrency int
 	// QueueLimit is how many requests may wait for an instance before more are answered 503 with Retry-After; 0 means 10,000.
 	QueueLimit int
-	// Timeout is the time from arrival to the first byte of the answer, waiting included; past it the answer is 504. 0 is none.
+	// Timeout is the time from arrival to the first byte of the answer, waiting included; past it the answer is 504. An upgraded
+	// connection (WebSocket) is ended by it whatever was said on it. 0 is none.
 	Timeout time.Duration
-	// ResponseStartTimeout is the time from the moment an instance has the request to the first byte of its answer (504). 0 is none.
+	// ResponseStartTimeout is the time from the moment an instance has the request to the first byte of its answer (504), of an
+	// upgraded connection the first byte after the upgrade. 0 is none.
 	ResponseStartTimeout time.Duration
 	// IdleTimeout is the longest time in which no byte of the answer is written: before the first byte 504, later the answer is cut. 0 is none.
 	IdleTimeout time.Duration
