@@ -40,6 +40,8 @@ const (
 	peerName = "127.0.0.1:2380"
 
 	closeTimeout = 10 * time.Second
+	// faultTimeout is how long a store may take to close that has broken: some of what it would wait for is gone.
+	faultTimeout = time.Second
 )
 
 // Config says where a Store lives and how large it may grow. Dir is required; every other zero value works.
@@ -143,10 +145,12 @@ func (s *Store) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	defer s.close(server)
+	timeout := closeTimeout
+	defer func() { s.close(server, timeout) }()
 	select {
 	case <-server.Server.ReadyNotify():
 	case fault := <-s.faults:
+		timeout = faultTimeout
 		return fault
 	case <-ctx.Done():
 		return nil
@@ -163,7 +167,7 @@ func (s *Store) Run(ctx context.Context, ready func()) error {
 	case <-ctx.Done():
 		return nil
 	case fault := <-s.faults:
-		s.log.Error("store stopped", "err", fault)
+		timeout = faultTimeout
 		return fault
 	case err := <-server.Err():
 		return fmt.Errorf("store: serve %s: %w", s.socketPath(), err)
@@ -219,6 +223,8 @@ func (s *Store) start(ctx context.Context) (*embed.Etcd, error) {
 		return r.server, nil
 	case fault := <-s.faults:
 		return nil, fault
+	case <-ctx.Done():
+		return nil, fmt.Errorf("store: open %s: %w", s.cfg.Dir, context.Cause(ctx))
 	}
 }
 
@@ -255,7 +261,7 @@ func (s *Store) etcdConfig() (*embed.Config, error) {
 }
 
 // close ends etcd, waiting a bounded time: after a fault some of its goroutines may be gone with a lock held.
-func (s *Store) close(server *embed.Etcd) {
+func (s *Store) close(server *embed.Etcd, timeout time.Duration) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -268,7 +274,7 @@ func (s *Store) close(server *embed.Etcd) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(closeTimeout):
-		s.log.Warn("store did not close in time", "timeout", closeTimeout)
+	case <-time.After(timeout):
+		s.log.Warn("store did not close in time", "timeout", timeout)
 	}
 }
