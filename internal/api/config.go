@@ -23,6 +23,8 @@ type Config struct {
 	Etcd string
 	// Listen is host:port; empty is 127.0.0.1:6443, port 0 takes any.
 	Listen string
+	// Listener, when set, is used instead of one made for Listen. The server closes it.
+	Listener net.Listener
 	// Insecure serves plain HTTP. It is refused for a host that is not loopback.
 	Insecure bool
 	// Kubeconfig is the file that gets an administrator's kubeconfig; empty is Dir/kubeconfig.
@@ -108,6 +110,9 @@ func (e *ExitError) Error() string { return "command terminated with non-zero ex
 func (c Config) complete() (Config, error) {
 	if c.Dir == "" || c.Etcd == "" {
 		return c, errors.New("api: Config.Dir and Config.Etcd are required")
+	}
+	if c.Listener != nil {
+		c.Listen = c.Listener.Addr().String()
 	}
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:6443"

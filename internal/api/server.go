@@ -50,7 +50,10 @@ func New(cfg Config) (*Server, error) {
 	if s.identity, err = loadIdentity(cfg.Dir, certificateNames(host, cfg.Names), time.Now()); err != nil {
 		return nil, err
 	}
-	if s.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+	if s.listener = cfg.Listener; s.listener == nil {
+		s.listener, err = net.Listen("tcp", cfg.Listen)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("api: listen on %s (try another address with --api-listen): %w", cfg.Listen, err)
 	}
 	if err := writeKubeconfig(cfg.Kubeconfig, s.AdminConfig()); err != nil {

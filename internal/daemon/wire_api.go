@@ -21,8 +21,12 @@ func (w *wiring) wireAPI() error {
 	if err != nil {
 		return err
 	}
+	listener, err := w.listen.take("api", w.settings.APIListen)
+	if err != nil {
+		return err
+	}
 	w.server, err = api.New(api.Config{
-		Dir: w.path("api"), Kubeconfig: w.Kubeconfig(), Etcd: w.objects.Endpoint(), Listen: w.settings.APIListen,
+		Dir: w.path("api"), Kubeconfig: w.Kubeconfig(), Etcd: w.objects.Endpoint(), Listener: listener,
 		Definitions: knative.Definitions(), Seeds: knative.SeedConfigMaps(), Namespaces: namespaces,
 		Admission: []kubeadmission.Interface{rules}, Live: w.live,
 		Logger: w.logger.With("component", "api"), Registerer: w.registry,
