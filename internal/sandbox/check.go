@@ -20,6 +20,9 @@ func (s Spec) check() error {
 	if len(s.Containers) == 0 {
 		bad("there is no container")
 	}
+	if s.UserNamespace {
+		bad("a user namespace was asked for, which no driver here gives yet: leave userNamespace unset")
+	}
 	switch s.Restart {
 	case RestartAlways, RestartOnFailure, RestartNever:
 	default:

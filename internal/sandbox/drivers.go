@@ -30,7 +30,7 @@ func findDrivers(asked string) (drivers, error) {
 			return d, nil
 		}
 	}
-	return d, fmt.Errorf("no container runtime: %w: install crun or runc", ErrRuntimeMissing)
+	return d, fmt.Errorf("no container runtime: %w: install crun or runc, or ask for the runtime \"process\", which isolates less", ErrRuntimeMissing)
 }
 
 // binary gives the path of a driver's program.
@@ -41,6 +41,8 @@ func (d drivers) binary(name string) (string, error) {
 			return path, nil
 		}
 		return "", fmt.Errorf("%s: %w: install it or choose another runtime", name, ErrRuntimeMissing)
+	case "process":
+		return "", nil // this program itself
 	}
-	return "", fmt.Errorf("%w: there is no runtime %q, only crun, runc and runsc", ErrSpec, name)
+	return "", fmt.Errorf("%w: there is no runtime %q, only crun, runc, runsc and process", ErrSpec, name)
 }

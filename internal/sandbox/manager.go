@@ -120,6 +120,9 @@ func (m *Manager) Info() Info {
 	if m.tree.Mode() == cgroup.None {
 		info.Missing = append(info.Missing, "no control groups are mounted: memory, CPU and process limits are not enforced")
 	}
+	if m.drivers.preferred == "process" {
+		info.Missing = append(info.Missing, "the process driver is used: it has no system call filter and no rules for devices; run only code you trust")
+	}
 	if os.Getuid() != 0 {
 		info.Missing = append(info.Missing, "this is not root: instances cannot be isolated")
 	}
@@ -155,6 +158,9 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 		cancel()
 		services.Wait()
 		return fmt.Errorf("sandbox: %w", err)
+	}
+	for _, missing := range m.Info().Missing {
+		m.log.Warn(missing)
 	}
 	if ready != nil {
 		ready()

@@ -38,7 +38,7 @@ type Spec struct {
 	Hosts []Host `json:"hosts,omitempty"`
 	// Egress says which outside destinations the instance may reach. The zero value allows all but Reserved ones.
 	Egress Egress `json:"egress,omitzero"`
-	// UserNamespace maps the instance's users to unprivileged ones of the machine, where the driver and kernel can.
+	// UserNamespace is to map the instance's users to unprivileged ones of the machine. No driver does yet: true is refused.
 	UserNamespace bool `json:"userNamespace,omitempty"`
 }
 

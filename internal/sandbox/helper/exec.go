@@ -52,6 +52,11 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 		args = append(args, "--tty", "--console-socket", a.Console)
 	}
 	cmd := exec.CommandContext(ctx, c.args.Binary, append(args, c.id)...)
+	if c.args.Runtime == processDriver {
+		if cmd, err = s.processExec(ctx, c, a, processFile); err != nil {
+			return nil, nil, err
+		}
+	}
 	if len(in) == 3 {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = in[0], in[1], in[2]
 	}

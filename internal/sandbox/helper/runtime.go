@@ -29,6 +29,9 @@ func (s *server) command(ctx context.Context, c *container, args ...string) *exe
 }
 
 func (s *server) runtimeCreate(ctx context.Context, c *container, stdout, stderr *os.File) error {
+	if c.args.Runtime == processDriver {
+		return s.processCreate(ctx, c, stdout, stderr)
+	}
 	if err := os.MkdirAll(s.runtimeRoot(c), 0o700); err != nil {
 		return err
 	}
@@ -68,6 +71,9 @@ func (s *server) start(ref Ref) error {
 
 // runtimeDelete removes the runtime's state of a container, which may not have got as far as having one.
 func (s *server) runtimeDelete(ctx context.Context, c *container) error {
+	if c.args.Runtime == processDriver {
+		return nil // its control group has been killed, and there is no other state
+	}
 	state := filepath.Join(s.runtimeRoot(c), c.id)
 	if _, err := os.Stat(state); errors.Is(err, os.ErrNotExist) && c.args.Runtime != "runsc" {
 		return nil

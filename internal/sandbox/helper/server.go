@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,12 @@ import (
 
 // Main runs the helper with its Options as JSON. It returns the exit code of the process.
 func Main(options string) int {
+	if bundle, ok := strings.CutPrefix(options, launchPrefix); ok {
+		return launch(bundle)
+	}
+	if args, ok := strings.CutPrefix(options, enterPrefix); ok {
+		return enter(args)
+	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	var opts Options
 	if err := json.Unmarshal([]byte(options), &opts); err != nil {
