@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"slices"
 	"strings"
@@ -171,7 +172,8 @@ func canonicalHost(s string) (string, bool) {
 		if end < 0 || !isPort(s[end+1:]) {
 			return "", false
 		}
-		return s[1:end], end > 1 && !strings.ContainsFunc(s[1:end], func(c rune) bool { return !strings.ContainsRune("0123456789abcdefABCDEF:.", c) })
+		ip, err := netip.ParseAddr(s[1:end])
+		return ip.WithZone("").String(), err == nil && ip.Is6()
 	}
 	if colon := strings.IndexByte(s, ':'); colon >= 0 {
 		if !isPort(s[colon:]) {

@@ -161,7 +161,7 @@ func TestTableIsRefused(t *testing.T) {
 }
 
 func FuzzHost(f *testing.F) {
-	for _, s := range []string{"a.b", "A.b.:80", "*.x.y", "[::1]:80", "..", "a:b", "a.b:99999", "xn--bcher-kva.example"} {
+	for _, s := range []string{"a.b", "A.b.:80", "*.x.y", "[::1]:80", "[A]", "[A::]", "..", "a:b", "a.b:99999", "xn--bcher-kva.example"} {
 		f.Add(s)
 	}
 	rs := mustCompile(f, Table{
