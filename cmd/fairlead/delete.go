@@ -44,6 +44,7 @@ func newDeleteCommand(term *terminal) *cobra.Command {
 		},
 	}
 	flags.addSelection(cmd.Flags())
+	cmd.ValidArgsFunction = completeObjects(&flags)
 	files.addTo(cmd)
 	dryRunFlag(cmd.Flags(), &dry)
 	cmd.Flags().StringVar(&options.Cascade, "cascade", "background", "what becomes of the objects that belong to a deleted one: background, foreground, orphan")

@@ -24,5 +24,6 @@ func newDescribeCommand(term *terminal) *cobra.Command {
 		},
 	}
 	flags.addSelection(cmd.Flags())
+	cmd.ValidArgsFunction = completeObjects(&flags)
 	return cmd
 }

@@ -39,6 +39,7 @@ func newGetCommand(term *terminal) *cobra.Command {
 		},
 	}
 	flags.addSelection(cmd.Flags())
+	cmd.ValidArgsFunction = completeObjects(&flags)
 	cmd.Flags().StringVarP(&output, "output", "o", "", strings.Join(object.Formats(), ", "))
 	cmd.Flags().BoolVar(&options.NoHeaders, "no-headers", false, "leave out the line with the names of the columns")
 	cmd.Flags().BoolVarP(&options.Watch, "watch", "w", false, "go on showing changes")

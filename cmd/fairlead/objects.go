@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,4 +83,29 @@ func positive(flag string, d time.Duration) error {
 		return usageError{fmt.Errorf("--%s %s is negative", flag, d)}
 	}
 	return nil
+}
+
+// completeObjects completes a kind first, then names of its objects.
+func completeObjects(flags *objectFlags) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		c, err := flags.dial(cmd)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		objects, err := object.New(c.config, io.Discard)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		var names []string
+		if len(args) == 0 {
+			names, err = objects.KindNames()
+		} else {
+			names, err = objects.ObjectNames(cmd.Context(), args[0], flags.selection())
+		}
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(args, name) })
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
 }

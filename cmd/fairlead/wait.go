@@ -43,6 +43,7 @@ func newWaitCommand(term *terminal) *cobra.Command {
 		},
 	}
 	flags.addSelection(cmd.Flags())
+	cmd.ValidArgsFunction = completeObjects(&flags)
 	files.addTo(cmd)
 	cmd.Flags().StringVar(&expected, "for", "", "delete, create, condition=NAME[=VALUE] or jsonpath=EXPRESSION[=VALUE]")
 	cmd.Flags().DurationVar(&options.Timeout, "timeout", 30*time.Second, "how long to wait; 0 looks once")
