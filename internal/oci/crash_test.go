@@ -28,11 +28,20 @@ import (
 const (
 	crashDir  = "FAIRLEAD_TEST_CRASH_DIR"
 	crashFrom = "FAIRLEAD_TEST_CRASH_FROM"
+	// servingDir is that of a process whose memory is measured.
+	servingDir = "FAIRLEAD_TEST_SERVING_DIR"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
 		if err := crashing(dir, os.Getenv(crashFrom)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	if dir := os.Getenv(servingDir); dir != "" {
+		if err := serving(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
