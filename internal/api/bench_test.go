@@ -1,0 +1,162 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/fairlead-dev/fairlead/internal/api"
+	"github.com/fairlead-dev/fairlead/internal/knative"
+	"github.com/fairlead-dev/fairlead/internal/store"
+)
+
+// objectsBefore is how many Services exist before a benchmark begins; FAIRLEAD_BENCH_SERVICES sets it.
+func objectsBefore() int {
+	n, _ := strconv.Atoi(os.Getenv("FAIRLEAD_BENCH_SERVICES"))
+	return n
+}
+
+func withKnative(c *api.Config) { c.Definitions = knative.Definitions() }
+
+func services(t testing.TB, w *world) dynamic.ResourceInterface {
+	t.Helper()
+	d, err := dynamic.NewForConfig(w.admin(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.Resource(schema.GroupVersionResource{Group: "serving.knative.dev", Version: "v1", Resource: "services"}).Namespace("default")
+}
+
+func service(name string) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": map[string]any{"name": name},
+		"spec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{
+			"image": "example.com/app:v1", "env": []any{map[string]any{"name": "A", "value": "b"}}, "resources": map[string]any{"limits": map[string]any{"cpu": "1", "memory": "128Mi"}}}}}}},
+	}}
+}
+
+// filled begins a world with Knative's kinds and the Services that should be there.
+func filled(b *testing.B) *world {
+	b.Helper()
+	w := begin(b, "", withKnative)
+	create(b, services(b, w), "before", objectsBefore())
+	return w
+}
+
+// create makes n Services with 16 clients.
+func create(b *testing.B, client dynamic.ResourceInterface, prefix string, n int) {
+	b.Helper()
+	var next atomic.Int64
+	errs := make(chan error, 16)
+	for range 16 {
+		go func() {
+			for i := int(next.Add(1)); i <= n; i = int(next.Add(1)) {
+				if _, err := client.Create(context.Background(), service(fmt.Sprint(prefix, i)), metav1.CreateOptions{}); err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range 16 {
+		if err := <-errs; err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCreate is the time of one creation while 16 clients create.
+func BenchmarkCreate(b *testing.B) {
+	w := filled(b)
+	client := services(b, w)
+	b.ResetTimer()
+	create(b, client, "new", b.N)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "creates/s")
+}
+
+// BenchmarkWatch is the time from the begin of a write to its arrival at a watch.
+func BenchmarkWatch(b *testing.B) {
+	w := filled(b)
+	client := services(b, w)
+	if _, err := client.Create(b.Context(), service("seen"), metav1.CreateOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	watching, err := client.Watch(b.Context(), metav1.ListOptions{FieldSelector: "metadata.name=seen"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer watching.Stop()
+	<-watching.ResultChan()
+	var took []time.Duration
+	b.ResetTimer()
+	for i := range b.N {
+		began := time.Now()
+		patch := fmt.Appendf(nil, `{"metadata":{"labels":{"n":"%d"}}}`, i)
+		done := make(chan error, 1)
+		go func() {
+			_, err := client.Patch(b.Context(), "seen", "application/merge-patch+json", patch, metav1.PatchOptions{})
+			done <- err
+		}()
+		<-watching.ResultChan()
+		took = append(took, time.Since(began))
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}
+
+// BenchmarkReady is the time from opening an existing store to an API that serves everything.
+func BenchmarkReady(b *testing.B) {
+	w := filled(b)
+	w.stop()
+	b.ResetTimer()
+	for range b.N {
+		stop := open(b, w.home)
+		b.StopTimer()
+		stop()
+		b.StartTimer()
+	}
+}
+
+func open(b *testing.B, home string) (stop func()) {
+	s, err := store.New(store.Config{Dir: filepath.Join(home, "store")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg := api.Config{Dir: filepath.Join(home, "api"), Etcd: s.Endpoint(), Listen: "127.0.0.1:0"}
+	withKnative(&cfg)
+	server, err := api.New(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	stopStore := run(b, s.Run)
+	stopServer := run(b, server.Run)
+	return func() { stopServer(); stopStore() }
+}
+
+// BenchmarkMemory reports what an idle store and API hold.
+func BenchmarkMemory(b *testing.B) {
+	filled(b)
+	for b.Loop() {
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.HeapInuse+m.StackInuse)/(1<<20), "MB-in-use")
+}
