@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -102,7 +103,7 @@ func (r *digestResolver) begin(ctx context.Context, k key, rev *v1.Revision, con
 					Reference: image, Policy: pullPolicy(list[i].ImagePullPolicy), Credentials: login,
 				})
 				if err != nil {
-					result.err = fmt.Errorf("%s: %w", v1.RevisionContainerMissingMessage(image, "failed to resolve image to digest"), err)
+					result.err = &imageError{image, err}
 					break
 				}
 				result.digests[image] = resolved.String()
@@ -112,6 +113,28 @@ func (r *digestResolver) begin(ctx context.Context, k key, rev *v1.Revision, con
 		r.done(k)
 	})
 	return result
+}
+
+// imageError says that an image is not to be had.
+type imageError struct {
+	image string
+	cause error
+}
+
+func (e *imageError) Error() string {
+	return fmt.Sprintf("%s: %v", v1.RevisionContainerMissingMessage(e.image, "failed to resolve image to digest"), e.cause)
+}
+
+func (e *imageError) Unwrap() error { return e.cause }
+
+// mark tells the revision. An image named by digest needs no resolving: what failed is its pull, which Knative reports in the words
+// of a kubelet.
+func (e *imageError) mark(status *v1.RevisionStatus) {
+	if strings.Contains(e.image, "@") {
+		status.MarkResourcesAvailableFalse("ErrImagePull", fmt.Sprintf("failed to pull image %q: %v", e.image, e.cause))
+		return
+	}
+	status.MarkContainerHealthyFalse(v1.ReasonContainerMissing, e.Error())
 }
 
 // forget drops what is known of a revision: the next resolve asks again.

@@ -9,6 +9,7 @@ import (
 	apierrs "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	servingnetworking "knative.dev/serving/pkg/networking"
 )
 
 // The core Service that says where the gateway listens has the name that clients of Knative look for.
@@ -16,6 +17,19 @@ const (
 	gatewayServiceNamespace = "istio-system"
 	gatewayServiceName      = "istio-ingressgateway"
 )
+
+// activatorService shows the gateway in the place of Knative's activator: the Service of a revision leads to the same address while
+// requests may have to wait.
+func (c *Controller) activatorService() *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: servingnetworking.ActivatorServiceName, Namespace: systemNamespace, Labels: map[string]string{"app": "activator"},
+		},
+		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, Ports: []corev1.ServicePort{{
+			Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt(c.conf.GatewayPort),
+		}}},
+	}
+}
 
 // publishGateway writes the core Service of the gateway: ports 80 and 443, the node ports those it really listens on.
 func (c *Controller) publishGateway(ctx context.Context) error {
@@ -43,14 +57,13 @@ func (c *Controller) publishGateway(ctx context.Context) error {
 			return fmt.Errorf("core service of the gateway: %w", err)
 		}
 	}
-	if equality.Semantic.DeepEqual(service.Status, want.Status) {
-		return nil
+	if !equality.Semantic.DeepEqual(service.Status, want.Status) {
+		service.Status = want.Status
+		if _, err = client.UpdateStatus(ctx, service, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("core service of the gateway: %w", err)
+		}
 	}
-	service.Status = want.Status
-	if _, err = client.UpdateStatus(ctx, service, metav1.UpdateOptions{}); err != nil {
-		return fmt.Errorf("core service of the gateway: %w", err)
-	}
-	return nil
+	return c.viewService(ctx, c.activatorService(), c.throughGateway())
 }
 
 func (c *Controller) gatewayService() *corev1.Service {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,9 +53,11 @@ func (c *Controller) makeRevision(ctx context.Context, rev *v1.Revision) error {
 	wasReady := rev.IsReady()
 	rev.Status.LogURL = strings.ReplaceAll(c.settings().observability.LoggingURLTemplate, "${REVISION_UID}", string(rev.UID))
 	done, err := c.digests.resolve(ctx, rev, c.settings().deployment)
-	if err != nil {
-		rev.Status.MarkContainerHealthyFalse(v1.ReasonContainerMissing, err.Error())
+	if missing := (*imageError)(nil); errors.As(err, &missing) {
+		missing.mark(&rev.Status)
 		return reportedError{err}
+	} else if err != nil {
+		return err
 	}
 	if !done {
 		rev.Status.MarkResourcesAvailableUnknown(v1.ReasonResolvingDigests, "")

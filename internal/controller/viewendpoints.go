@@ -37,10 +37,7 @@ func (c *Controller) viewEndpoints(ctx context.Context, service *corev1.Service,
 		if one.leaving || one.frozen {
 			continue
 		}
-		address := corev1.EndpointAddress{
-			IP: one.ip, NodeName: ptr.String(nodeName),
-			TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: service.Namespace, Name: one.name},
-		}
+		address := corev1.EndpointAddress{IP: one.ip, NodeName: ptr.String(nodeName), TargetRef: podOf(one, service.Namespace)}
 		if one.state.Ready {
 			subset.Addresses = append(subset.Addresses, address)
 		} else {
@@ -83,7 +80,7 @@ func (c *Controller) viewSlice(ctx context.Context, service *corev1.Service, sta
 			Addresses:  []string{one.ip},
 			Conditions: discoveryv1.EndpointConditions{Ready: ptr.Bool(ready), Serving: ptr.Bool(one.state.Ready), Terminating: ptr.Bool(one.leaving)},
 			NodeName:   ptr.String(nodeName),
-			TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: service.Namespace, Name: one.name},
+			TargetRef:  podOf(one, service.Namespace),
 		})
 	}
 	tcp := corev1.ProtocolTCP
@@ -102,6 +99,21 @@ func (c *Controller) viewSlice(ctx context.Context, service *corev1.Service, sta
 		return fmt.Errorf("endpointslice %q: %w", service.Name, err)
 	}
 	return nil
+}
+
+// throughGateway is what a Service shows that leads to the gateway and not to instances: its address, of no Pod.
+func (c *Controller) throughGateway() *scaleState {
+	gateway := podState{identity: identity{ip: c.conf.GatewayAddress}}
+	gateway.state.Ready = true
+	return &scaleState{pods: []podState{gateway}}
+}
+
+// podOf refers to the Pod that shows an instance; the gateway has none.
+func podOf(one *podState, namespace string) *corev1.ObjectReference {
+	if one.name == "" {
+		return nil
+	}
+	return &corev1.ObjectReference{Kind: "Pod", Namespace: namespace, Name: one.name}
 }
 
 // dependent is the metadata of an object that goes with a core Service.

@@ -179,7 +179,11 @@ func (c *Controller) viewServerless(ctx context.Context, p *plan, state *scaleSt
 	}
 	public := sksresources.MakePublicService(sks)
 	private := sksresources.MakePrivateService(sks, p.deployment.Spec.Selector.MatchLabels)
-	return errors.Join(c.viewService(ctx, public, state), c.viewService(ctx, private, state))
+	leadsTo := state
+	if mode == netv1alpha1.SKSOperationModeProxy {
+		leadsTo = c.throughGateway()
+	}
+	return errors.Join(c.viewService(ctx, public, leadsTo), c.viewService(ctx, private, state))
 }
 
 // dropPods deletes the pods of a revision that show no instance.
