@@ -107,6 +107,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer s.listener.Close()
 	defer s.loopback.Close()
 	quietUpstream(s.cfg.Logger)
+	endpointmetrics.Register() // counts and times of requests, in the registry that all of k8s.io shares
 	chain, err := s.build()
 	if err != nil {
 		return err

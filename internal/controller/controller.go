@@ -268,7 +268,7 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		instances: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "fairlead_controller_instances_count", Help: "Instances by phase: ready, notready, spare.",
+			Name: "fairlead_controller_instances", Help: "Instances by phase: ready, notready, spare.",
 		}, []string{"phase"}),
 		wakes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fairlead_controller_wakes_total", Help: "Times a revision was asked to wake or to grow at once.",

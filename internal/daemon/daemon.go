@@ -39,6 +39,7 @@ type Daemon struct {
 	lock      *homeLock
 	parts     lifecycle
 	addresses atomic.Pointer[Addresses]
+	metrics   *catalog
 }
 
 // Addresses are where a running daemon really listens, in the form host:port; empty where a component is disabled.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/fairlead-dev/fairlead/internal/api"
@@ -29,7 +28,7 @@ type wiring struct {
 	listen *listeners
 	// closers give up what was opened when a later step of wire fails.
 	closers   []func() error
-	registry  *prometheus.Registry
+	registry  *catalog
 	addresses Addresses
 
 	objects   *store.Store
@@ -60,6 +59,7 @@ func (d *Daemon) wire() error {
 		}
 	}
 	d.addresses.Store(&w.addresses)
+	d.metrics = w.registry
 	return nil
 }
 

@@ -24,7 +24,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		wake:   histogram("wake_seconds", "Time from the start of a spare to its first readiness."),
 		thaw:   histogram("thaw_seconds", "Time to thaw a frozen instance."),
 		instances: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "fairlead_sandbox_instances_count", Help: "Instances by phase."}, []string{"phase"}),
+			Name: "fairlead_sandbox_instances", Help: "Instances by phase."}, []string{"phase"}),
 		exits: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairlead_sandbox_exits_total", Help: "Ended containers by reason."}, []string{"reason"}),
 		outbound: prometheus.NewCounterVec(prometheus.CounterOpts{
