@@ -100,9 +100,12 @@ func (w *wiring) wireImages() error {
 		w.addresses.Registry = listener.Addr().String()
 		hosts = registryNames(listener.Addr())
 	}
-	var err error
+	roots, err := w.imageRoots()
+	if err != nil {
+		return err
+	}
 	w.images, err = oci.New(oci.Config{
-		Dir: w.path("images"), Hosts: hosts, Logger: w.logger.With("component", "images"), Registerer: w.registry,
+		Dir: w.path("images"), Hosts: hosts, Roots: roots, Logger: w.logger.With("component", "images"), Registerer: w.registry,
 	})
 	if err != nil {
 		return err
