@@ -60,6 +60,7 @@ func (l *life) probe(c *run, again bool) {
 	l.endProbes(c)
 	ctx, cancel := context.WithCancel(context.Background())
 	c.probes = &probes{cancel: cancel}
+	name, number, ready := c.spec.Name, c.number, again && c.ready
 	begin := func(kind probeKind, p *Probe) {
 		if p == nil {
 			return
@@ -68,7 +69,7 @@ func (l *life) probe(c *run, again bool) {
 		if again {
 			q.InitialDelay = 0
 		}
-		c.probes.wg.Go(func() { l.i.runProbe(ctx, c.spec.Name, c.number, kind, q, again && c.ready) })
+		c.probes.wg.Go(func() { l.i.runProbe(ctx, name, number, kind, q, ready) })
 	}
 	if !c.started {
 		begin(startupProbe, c.spec.Startup)
