@@ -63,6 +63,7 @@ func (l *life) bundleInput(c *run) (bundle.Input, error) {
 		MemoryBytes: r.MemoryBytes, LimitSwap: m.tree.Mode() == cgroup.V2, CPUMillis: r.CPUMillis,
 		CPURequestMillis: r.CPURequestMillis, Pids: r.Pids, OpenFiles: m.openFile,
 		CapAdd: c.spec.CapAdd, CapDrop: c.spec.CapDrop,
+		CompiledFilter:           l.i.spec.Runtime == "crun",
 		AllowPrivilegeEscalation: c.spec.AllowPrivilegeEscalation, SeccompUnconfined: c.spec.SeccompUnconfined,
 	}
 	return in, nil

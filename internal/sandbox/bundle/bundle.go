@@ -37,6 +37,7 @@ type Input struct {
 	CapAdd, CapDrop          []string
 	AllowPrivilegeEscalation bool
 	SeccompUnconfined        bool
+	CompiledFilter           bool // the runtime takes FilterAnnotation
 	Terminal                 bool
 }
 
@@ -90,6 +91,9 @@ func Spec(in Input) (*specs.Spec, error) {
 	}
 	if !in.SeccompUnconfined {
 		spec.Linux.Seccomp = Seccomp(process.Capabilities.Bounding)
+		if filter := Filter(spec.Linux.Seccomp); in.CompiledFilter && filter != "" {
+			spec.Annotations = map[string]string{FilterAnnotation: filter}
+		}
 	}
 	return spec, nil
 }
