@@ -7,7 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsinstall "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/install"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // fuzzedKinds are all kinds with rules, in a fixed order.
@@ -53,6 +58,62 @@ func FuzzAdmit(f *testing.F) {
 		}
 		if _, err := admit(t, a, update(kind, stored, second)); strings.Contains(errorText(err), errUpstreamPanic.Error()) {
 			t.Fatal(err)
+		}
+	})
+}
+
+// validators are the schemas of all kinds as the API server checks them, by kind.
+func validators(t testing.TB) map[schema.GroupVersionKind]validation.SchemaValidator {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	apiextensionsinstall.Install(scheme)
+	out := map[schema.GroupVersionKind]validation.SchemaValidator{}
+	for _, crd := range Definitions() {
+		for _, v := range crd.Spec.Versions {
+			var internal apiextensions.JSONSchemaProps
+			if err := scheme.Convert(v.Schema.OpenAPIV3Schema, &internal, nil); err != nil {
+				t.Fatal(err)
+			}
+			validator, _, err := validation.NewSchemaValidator(&internal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[schema.GroupVersionKind{Group: crd.Spec.Group, Version: v.Name, Kind: crd.Spec.Names.Kind}] = validator
+		}
+	}
+	return out
+}
+
+// FuzzSchema holds that defaults never make an object that the kind's own schema refuses.
+func FuzzSchema(f *testing.F) {
+	kinds, schemas, a := fuzzedKinds(), validators(f), newAdmitter(f)
+	index := func(k schema.GroupVersionKind) uint8 { return uint8(slices.Index(kinds, k)) }
+	f.Add(index(serviceKind), serviceWith(`{"containers":[{"image":"x","ports":[{}],"readinessProbe":{"httpGet":{}}}]}`))
+	f.Add(index(serviceKind), `{"status":{"conditions":[{"type":"Ready","status":"True"}],"traffic":[{}],"address":{}}}`)
+	f.Add(index(revisionKind), `{"spec":{"containers":[{"resources":{"limits":{"cpu":"1"}}}],"volumes":[{"name":"x","projected":{"sources":[{}]}}]}}`)
+	f.Add(index(brokerKind), `{"spec":{"delivery":{"deadLetterSink":{"ref":{}}}},"status":{"address":{},"conditions":[{"type":"Ready","status":"True"}]}}`)
+	f.Add(index(triggerKind), `{"spec":{"filters":[{"all":[{"not":{"exact":{"a":"b"}}}]}],"subscriber":{}}}`)
+	for _, k := range kinds {
+		f.Add(index(k), `{"spec":{},"status":{}}`)
+		f.Add(index(k), `{"status":{"conditions":[{"type":"Ready","status":"True"}]}}`)
+	}
+	f.Fuzz(func(t *testing.T, which uint8, object string) {
+		kind := kinds[int(which)%len(kinds)]
+		var before, after any
+		if json.Unmarshal([]byte(object), &before) != nil || len(validation.ValidateCustomResource(nil, before, schemas[kind])) > 0 {
+			return // The API server would not have taken it either.
+		}
+		out, err := a.Default(t.Context(), create(kind, object))
+		if err != nil {
+			return
+		}
+		if err := json.Unmarshal(out, &after); err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range validation.ValidateCustomResource(nil, after, schemas[kind]) {
+			if err.Type != field.ErrorTypeRequired { // A spec that was missing may still lack what is required in it.
+				t.Fatalf("%s: defaults break the schema: %v\n%s\n%s", kind.Kind, err, object, out)
+			}
 		}
 	})
 }
