@@ -133,6 +133,24 @@ func (m *Manager) Info() Info {
 // ends. Then it stops all instances and the helper, or leaves both alone if Config.Keep is set.
 func (m *Manager) Run(ctx context.Context, ready func()) error {
 	defer m.names.close()
+	const tries = 5
+	for n := 1; ; n++ {
+		began := false
+		err := m.serve(ctx, func() {
+			began = true
+			if ready != nil {
+				ready()
+			}
+		})
+		// A helper that was killed just now may still take a connection.
+		if began || n == tries || !errors.Is(err, helper.ErrLost) || !wait(ctx, time.Duration(n)*50*time.Millisecond) {
+			return err
+		}
+	}
+}
+
+// serve is Run with one helper.
+func (m *Manager) serve(ctx context.Context, ready func()) error {
 	conn, err := m.connect(ctx)
 	if err != nil {
 		return fmt.Errorf("sandbox: %w", err)
@@ -162,9 +180,7 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 	for _, missing := range m.Info().Missing {
 		m.log.Warn(missing)
 	}
-	if ready != nil {
-		ready()
-	}
+	ready()
 	select {
 	case <-ctx.Done():
 		err = nil

@@ -95,17 +95,26 @@ func (s *server) run() error {
 	}
 }
 
+// lockTime is how long a helper waits for one that is ending.
+const lockTime = 10 * time.Second
+
 // lockDir makes sure that a folder has one helper.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "helper.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("another sandbox helper runs for %s: %w", dir, err)
+	for deadline := time.Now().Add(lockTime); ; {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+			f.Close()
+			return nil, fmt.Errorf("another sandbox helper runs for %s: %w", dir, err)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
-	return f, nil
 }
 
 // settle makes this process the parent of all orphaned containers, and its mounts its own.
