@@ -86,8 +86,19 @@ fmt: ## format the code
 	gofmt -s -w $$(git ls-files '*.go')
 
 .PHONY: gen
-gen: ## rewrite what is generated: the reference of the command line
+gen: gen-openapi ## rewrite what is generated: the reference of the command line, the schemas of the core kinds
 	$(GO) test -count=1 -run '^TestReference$$' ./cmd/fairlead -update
+
+# The API serves the schemas of these packages; kinds.NewScheme lists the same groups.
+OPENAPI_PACKAGES := $(addprefix k8s.io/api/,core/v1 apps/v1 batch/v1 discovery/v1 coordination/v1 rbac/v1 authentication/v1 \
+	authorization/v1 admissionregistration/v1 autoscaling/v1 events/v1) \
+	$(addprefix k8s.io/apimachinery/pkg/,apis/meta/v1 runtime version api/resource util/intstr) \
+	k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1
+
+.PHONY: gen-openapi
+gen-openapi:
+	$(GO) tool -modfile=tools/go.mod openapi-gen --output-dir internal/api/openapi --output-file zz_generated.go \
+		--output-pkg github.com/fairlead-dev/fairlead/internal/api/openapi --go-header-file /dev/null --report-filename /dev/null $(OPENAPI_PACKAGES)
 
 .PHONY: tidy
 tidy: ## tidy go.mod

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	noop "go.opentelemetry.io/otel/trace/noop"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
@@ -82,12 +83,18 @@ func (c *chain) admissionInitializers(config *genericapiserver.RecommendedConfig
 	if err != nil {
 		return nil, fmt.Errorf("api: set up admission: %w", err)
 	}
-	resolver := services{c.informers.Core().V1().Services().Lister()}
-	wrapper := webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, config.EgressSelector, config.LoopbackClientConfig, noop.NewTracerProvider())
+	if c.services, err = c.newServices(); err != nil {
+		return nil, err
+	}
 	return admission.PluginInitializers{
 		initializer.New(client, dynamicClient, c.informers, config.Authorization.Authorizer, config.FeatureGate, config.EffectiveVersion, config.DrainedNotify(), mapper),
-		webhookinit.NewPluginInitializer(wrapper, resolver),
+		webhookinit.NewPluginInitializer(hookAuthentication(config), c.services),
 	}, nil
+}
+
+// hookAuthentication says how webhooks are told who calls: not at all, unless their configuration brings a certificate.
+func hookAuthentication(config *genericapiserver.RecommendedConfig) webhook.AuthenticationInfoResolverWrapper {
+	return webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, config.EgressSelector, config.LoopbackClientConfig, noop.NewTracerProvider())
 }
 
 // noPluginConfig says that no plug-in has a file of settings.
@@ -95,9 +102,30 @@ type noPluginConfig struct{}
 
 func (noPluginConfig) ConfigFor(string) (io.Reader, error) { return nil, nil }
 
-// services finds the address of a webhook that is named by its Service.
-type services struct{ lister corelisters.ServiceLister }
+// services finds the address of a webhook that is named by its Service: its address inside where it has one, else one of
+// its endpoints.
+type services struct {
+	lister corelisters.ServiceLister
+	slices proxy.EndpointSliceGetter
+}
 
-func (s services) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
-	return proxy.ResolveCluster(s.lister, namespace, name, port)
+// newServices reads Services and EndpointSlices through the chain's watches.
+func (c *chain) newServices() (*services, error) {
+	slices, err := proxy.NewEndpointSliceIndexerGetter(c.informers.Discovery().V1().EndpointSlices())
+	if err != nil {
+		return nil, fmt.Errorf("api: index endpoints: %w", err)
+	}
+	return &services{lister: c.informers.Core().V1().Services().Lister(), slices: slices}, nil
+}
+
+// ResolveEndpoint gives the address for a port of a Service.
+func (s *services) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
+	service, err := s.lister.Services(namespace).Get(name)
+	if err != nil {
+		return nil, err
+	}
+	if service.Spec.Type == corev1.ServiceTypeExternalName || service.Spec.ClusterIP != "" && service.Spec.ClusterIP != corev1.ClusterIPNone {
+		return proxy.ResolveCluster(s.lister, namespace, name, port)
+	}
+	return proxy.ResolveEndpoint(s.lister, s.slices, namespace, name, port)
 }

@@ -39,6 +39,7 @@ type chain struct {
 	prepared   preparedServer
 	streams    *streams
 	guard      *guard
+	services   *services
 }
 
 // preparedServer is what PrepareRun returns; upstream does not export its type.
@@ -161,6 +162,8 @@ func (c *chain) buildExtensions(config genericapiserver.RecommendedConfig) error
 		ExtraConfig: apiextensions.ExtraConfig{
 			CRDRESTOptionsGetter: &backend{client: c.etcd, codec: customCodec},
 			MasterCount:          1,
+			ServiceResolver:      c.services,
+			AuthResolverWrapper:  hookAuthentication(&config),
 		},
 	}
 	var err error

@@ -16,7 +16,7 @@ import (
 // Upstream leaves the merging to its aggregator.
 func (c *chain) installDocuments(v2 *openapicommon.Config, v3 *openapicommon.OpenAPIV3Config) error {
 	mux := c.core.Handler.NonGoRestfulMux
-	services := c.services()
+	services := c.routes()
 	document, err := builder2.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(services), v2)
 	if err != nil {
 		return fmt.Errorf("api: build OpenAPI v2: %w", err)
@@ -40,8 +40,8 @@ func (c *chain) installDocuments(v2 *openapicommon.Config, v3 *openapicommon.Ope
 	return nil
 }
 
-// services are the routes of both servers; what both have, such as /version, is the core server's.
-func (c *chain) services() []*restful.WebService {
+// routes are those of both servers; what both have, such as /version, is the core server's.
+func (c *chain) routes() []*restful.WebService {
 	services := c.core.Handler.GoRestfulContainer.RegisteredWebServices()
 	taken := map[string]bool{}
 	for _, s := range services {
