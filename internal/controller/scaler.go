@@ -60,6 +60,7 @@ type scaler struct {
 	stuck       time.Time // since when instances are wanted and none is ready
 	exceeded    bool      // stuck for longer than the deadline
 	missing     string    // what of the machine's capacity is missing
+	short       bool      // too little burst capacity
 	makeErr     error
 	makePause   time.Duration
 	makeAfter   time.Time
@@ -197,6 +198,7 @@ func (s *scaler) onWake(ctx context.Context) {
 	waiting := stats.Waiting + stats.InFlight
 	s.auto.Record(now, autoscale.Load{Concurrency: float64(waiting)})
 	d := s.auto.Decide(now, s.autoState())
+	s.short = d.ExcessBurst < 0
 	s.want = max(s.want, d.Desired)
 	if waiting > 0 {
 		s.want = max(s.want, s.floor())

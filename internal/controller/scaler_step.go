@@ -73,6 +73,7 @@ func (s *scaler) decide(now time.Time) {
 	}
 	s.decided, s.again = now, time.Time{}
 	d := s.auto.Decide(now, s.autoState())
+	s.short = d.ExcessBurst < 0
 	if d.Again > 0 {
 		s.again = now.Add(d.Again)
 	}

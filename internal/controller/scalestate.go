@@ -32,8 +32,9 @@ type scaleState struct {
 	waiting string
 	// missing says what of the machine's capacity is missing.
 	missing string
-	excess  int32
-	pods    []podState
+	// short says that a burst of requests would have to wait: the gateway stays in the path.
+	short bool
+	pods  []podState
 }
 
 type failure struct {
@@ -60,6 +61,7 @@ func (s *scaler) publish() {
 		exceeded:    s.exceeded,
 		floor:       max(s.plan.spec.Min, 1),
 		missing:     s.missing,
+		short:       s.short,
 	}
 	if !s.initialized {
 		state.floor = s.proof()

@@ -128,7 +128,7 @@ func (c *Controller) viewAutoscaler(ctx context.Context, p *plan, state *scaleSt
 		return c.viewServerless(ctx, p, state, pa, netv1alpha1.SKSOperationModeServe)
 	}
 	mode := netv1alpha1.SKSOperationModeProxy
-	if state.want > 0 && state.excess >= 0 {
+	if state.want > 0 && !state.short {
 		mode = netv1alpha1.SKSOperationModeServe
 	}
 	return c.viewServerless(ctx, p, state, pa, mode)
