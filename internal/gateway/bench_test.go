@@ -99,3 +99,33 @@ func BenchmarkProxied(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkWoken is what the gateway adds to a wake: from the arrival of a request for a backend without instances to the slot, with a
+// scaler that has an instance at once, among 10 and 10,000 services.
+func BenchmarkWoken(b *testing.B) {
+	for _, n := range []int{10, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			var g *Gateway
+			g, err := New(Config{Wake: func(name string) { go g.SetInstances(name, []Instance{{ID: "a"}}) }})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := g.Apply(manyRoutes(n)); err != nil {
+				b.Fatal(err)
+			}
+			be := g.backend("default/s7-00001")
+			b.ReportAllocs()
+			for b.Loop() {
+				i, _ := be.arrive(time.Now())
+				if i == nil {
+					i, _, err = be.acquire(b.Context(), time.Now(), func(bool) {})
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+				be.leave(i, time.Now())
+				g.SetInstances(be.name, nil)
+			}
+		})
+	}
+}

@@ -188,7 +188,7 @@ func (g *Gateway) shutdown(ctx context.Context) {
 		both.Go(func() {
 			if srv.Shutdown(ctx) != nil {
 				g.log.Warn("requests were cut off at the end of the drain time", "drain_timeout", g.cfg.DrainTimeout)
-				srv.Close()
+				_ = srv.Close()
 			}
 		})
 	}

@@ -164,6 +164,6 @@ func (f *fresh) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for c := range f.conns {
-		c.Close()
+		_ = c.Close()
 	}
 }

@@ -299,7 +299,7 @@ func answerError(w http.ResponseWriter, r *http.Request, err error) {
 		showWaking(w)
 		return
 	}
-	status, reason := verdict(x, r.Context(), err)
+	status, reason := verdict(r.Context(), x, err)
 	x.status = status
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
@@ -311,7 +311,7 @@ func answerError(w http.ResponseWriter, r *http.Request, err error) {
 const statusClientGone = 499
 
 // verdict turns what went wrong into a status and a sentence for the caller.
-func verdict(x *exchange, ctx context.Context, err error) (int, string) {
+func verdict(ctx context.Context, x *exchange, err error) (int, string) {
 	cause := err
 	if ctx.Err() != nil {
 		cause = context.Cause(ctx)

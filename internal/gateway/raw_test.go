@@ -138,7 +138,7 @@ func tell(w http.ResponseWriter, r *http.Request) {
 	}
 	var seen []string
 	for _, name := range shown {
-		if v := r.Header.Get(name); v != "" && !(name == "Connection" && v == "Upgrade") {
+		if v := r.Header.Get(name); v != "" && (name != "Connection" || v != "Upgrade") {
 			seen = append(seen, "+"+strings.ToLower(name)+"="+v)
 		}
 	}

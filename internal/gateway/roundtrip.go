@@ -116,7 +116,7 @@ func (w *memoryWriter) run(h http.Handler, r *http.Request) {
 	h.ServeHTTP(w, r)
 	w.WriteHeader(http.StatusOK)
 	w.collectTrailers()
-	w.out.Close()
+	_ = w.out.Close()
 }
 
 func (w *memoryWriter) Header() http.Header { return w.header }
