@@ -57,7 +57,7 @@ conformance-acme: ## let the gateway get certificates from Pebble, the ACME serv
 	FAIRLEAD_PEBBLE=$(CURDIR)/bin/pebble $(GO) test -count=1 -v -run '^TestACME$$' ./internal/gateway
 
 .PHONY: churn
-churn: ## send 200,000 requests through a gateway of which everything is changed all the time
+churn: ## send three times 200,000 requests through a gateway of which everything is changed all the time
 	FAIRLEAD_CHURN=200000 $(GO) test -count=1 -v -run '^TestChurn$$' ./internal/gateway
 
 .PHONY: bench-gateway

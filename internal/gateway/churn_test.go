@@ -27,9 +27,9 @@ type churn struct {
 	live     map[string]*httptest.Server // instances of the current revision, by ID
 }
 
-// TestChurn changes everything that can change while requests come, FAIRLEAD_CHURN of them (200,000 in the nightly run), and loses none.
+// TestChurn changes everything that can change while requests come on 1, 16 and 128 connections, FAIRLEAD_CHURN of them each, and loses none.
 func TestChurn(t *testing.T) {
-	total := 6000
+	total := 2000
 	if v := os.Getenv("FAIRLEAD_CHURN"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil {
@@ -37,6 +37,12 @@ func TestChurn(t *testing.T) {
 		}
 		total = n
 	}
+	for _, connections := range []int{1, 16, 128} {
+		t.Run(fmt.Sprint(connections), func(t *testing.T) { churnUnder(t, total, connections) })
+	}
+}
+
+func churnUnder(t *testing.T, total, connections int) {
 	c := &churn{t: t, live: map[string]*httptest.Server{}}
 	c.launch(nil)
 	c.deploy()
@@ -45,7 +51,7 @@ func TestChurn(t *testing.T) {
 	left.Store(int64(total))
 	var lost, served atomic.Int64
 	var clients sync.WaitGroup
-	for range 16 {
+	for range connections {
 		clients.Go(func() {
 			tr := &http.Transport{MaxConnsPerHost: 1} // opens no connection that it does not use at once
 			defer tr.CloseIdleConnections()
