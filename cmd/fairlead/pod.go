@@ -67,6 +67,20 @@ func (c *client) waitPod(ctx context.Context, namespace, name string, ended bool
 	})
 }
 
+// podMessage is why a pod is not ready, as far as it says.
+func (c *client) podMessage(ctx context.Context, namespace, name string) string {
+	pod, err := c.kube.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return ""
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady && condition.Message != "" {
+			return ": " + condition.Message
+		}
+	}
+	return ""
+}
+
 // waitPodGone waits until a pod is no more.
 func (c *client) waitPodGone(ctx context.Context, namespace, name string) error {
 	return c.watchPod(ctx, namespace, name, func(pod *corev1.Pod) (bool, error) { return pod == nil, nil })

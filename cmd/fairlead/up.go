@@ -251,7 +251,7 @@ func (u *upper) await(ctx context.Context, p *project.Project, d project.Depende
 		err = u.waitService(waiting, d.Name)
 	}
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
-		return withTry(fmt.Errorf("%s is not ready after %v", d.Name, u.timeout), "fairlead events %s; fairlead logs %s", d.Name, d.Name)
+		return withTry(fmt.Errorf("%s is not ready after %v%s", d.Name, u.timeout, u.session.podMessage(ctx, u.target.namespace, d.Name)), "fairlead events %s; fairlead logs %s", d.Name, d.Name)
 	}
 	return err
 }

@@ -22,7 +22,7 @@ type podRunner struct {
 	ctx  context.Context //nolint:containedctx // of Run: goroutines are started for names that come later
 	jobs sync.WaitGroup
 
-	mu  sync.Mutex // guards all
+	mu  sync.Mutex // guards ctx while it is set, and all
 	all map[key]*plainPod
 }
 
@@ -39,8 +39,29 @@ func newPodRunner(c *Controller) *podRunner {
 	return &podRunner{c: c, all: map[key]*plainPod{}}
 }
 
-func (r *podRunner) begin(ctx context.Context) { r.ctx = ctx }
-func (r *podRunner) wait()                     { r.jobs.Wait() }
+func (r *podRunner) begin(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ctx = ctx
+}
+
+// wait joins what was started; after ctx has ended connect starts nothing more.
+func (r *podRunner) wait() {
+	r.mu.Lock()
+	r.mu.Unlock() //nolint:staticcheck // what connect is about to start is started now
+	r.jobs.Wait()
+}
+
+// connect runs a connection's copying until it ends. It is false before begin and after the end of ctx.
+func (r *podRunner) connect(copying func(context.Context)) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx == nil || r.ctx.Err() != nil {
+		return false
+	}
+	r.jobs.Go(func() { copying(r.ctx) })
+	return true
+}
 
 func (r *podRunner) get(k key) *plainPod {
 	r.mu.Lock()

@@ -23,6 +23,26 @@ func (l *lateWake) wake(backend string) {
 	}
 }
 
+// hasPods says whether a name stands for plain pods inside, as a database's does.
+func (l *lateWake) hasPods(from *sandbox.Instance, host string) bool {
+	c := l.target.Load()
+	return c != nil && c.HasPods(from, host)
+}
+
+// outbound shares what instances call between the gateway, which comes first, and plain pods.
+func (l *lateWake) outbound(g *gateway.Gateway) (internal func(*sandbox.Instance, string) bool, take func(sandbox.Outbound)) {
+	served, give := controller.Internal(g), controller.Outbound(g)
+	internal = func(from *sandbox.Instance, host string) bool { return served(from, host) || l.hasPods(from, host) }
+	take = func(o sandbox.Outbound) {
+		if c := l.target.Load(); c != nil && !served(o.From, o.Host) && c.HasPods(o.From, o.Host) {
+			c.ConnectPods(o)
+			return
+		}
+		give(o)
+	}
+	return internal, take
+}
+
 // wireGateway opens the listeners of the services.
 func (w *wiring) wireGateway() error {
 	if w.settings.disabled("gateway") {
@@ -62,7 +82,7 @@ func (w *wiring) wireSandbox() (err error) {
 		config.Runtime = w.settings.Runtime
 	}
 	if w.gateway != nil {
-		config.Internal, config.Outbound = controller.Internal(w.gateway), controller.Outbound(w.gateway)
+		config.Internal, config.Outbound = w.waker.outbound(w.gateway)
 		config.Domains = []string{"cluster.local", "svc", w.settings.Domain}
 	}
 	if os.Geteuid() != 0 && config.Runtime != "process" {
