@@ -10,7 +10,10 @@ import (
 )
 
 // instances answers the API's questions about what runs behind pods from the controller's instances.
-type instances struct{ controller *controller.Controller }
+type instances struct {
+	controller *controller.Controller
+	requests   *requestLog
+}
 
 // Exec runs a command in a container.
 func (i instances) Exec(ctx context.Context, namespace, pod, container string, o api.ExecOptions) error {

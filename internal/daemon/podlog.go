@@ -23,6 +23,9 @@ func (i instances) Logs(ctx context.Context, namespace, pod, container string, o
 	if err != nil {
 		return nil, err
 	}
+	if name == requestContainer {
+		dir = i.requests.logDir(requestKey(namespace, pod))
+	}
 	chosen := podLog{dir: dir, container: name, from: from, to: to, options: o}
 	if o.TailLines >= 0 {
 		if chosen.skip, err = chosen.linesBefore(ctx, o.TailLines); err != nil {

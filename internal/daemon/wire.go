@@ -39,6 +39,7 @@ type wiring struct {
 	gateway   *gateway.Gateway
 	sandboxes *sandbox.Manager
 	waker     *lateWake
+	requests  *requestLog
 }
 
 // wire opens the components and says in which order they start.

@@ -57,9 +57,13 @@ func (w *wiring) wireGateway() error {
 		return err
 	}
 	w.addresses.Gateway, w.addresses.GatewayTLS = plain.Addr().String(), secure.Addr().String()
+	if w.requests, err = newRequestLog(w.path("requests"), w.logger.With("component", "requests"), w.registry); err != nil {
+		return err
+	}
+	w.parts.add("request log", shortDrain, w.requests.run)
 	w.gateway, err = gateway.New(gateway.Config{
 		HTTPListeners: []net.Listener{plain}, HTTPSListeners: []net.Listener{secure},
-		TLS: gateway.TLS{Dir: w.path("gateway")}, Wake: w.waker.wake, DrainTimeout: w.settings.Drain,
+		TLS: gateway.TLS{Dir: w.path("gateway")}, Wake: w.waker.wake, RequestLog: w.requests.take, DrainTimeout: w.settings.Drain,
 		Logger: w.logger.With("component", "gateway"), Registerer: w.registry,
 	})
 	if err != nil {
@@ -115,7 +119,7 @@ func (w *wiring) wireController() error {
 	w.waker.target.Store(c)
 	w.parts.add("controller", w.settings.Drain+shortDrain, func(ctx context.Context, ready func()) error {
 		return c.Run(ctx, func() {
-			w.live.set(instances{c})
+			w.live.set(instances{c, w.requests})
 			ready()
 		})
 	})

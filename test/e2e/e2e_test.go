@@ -67,6 +67,7 @@ func TestScripts(t *testing.T) {
 			"retry":  retryCommand,
 			"ask":    askCommand,
 			"empty":  emptyCommand,
+			"logged": loggedCommand,
 		},
 		Condition: func(condition string) (bool, error) {
 			switch condition {
@@ -278,6 +279,26 @@ func emptyCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if time.Now().After(deadline) {
 			ts.Fatalf("%v still prints %s", args, ts.ReadFile("stdout"))
+		}
+	}
+}
+
+// loggedCommand is `logged FILE PATH TEXT COMMAND ARGS...`: it asks for the URL in a file until a program prints a text.
+func loggedCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 4 {
+		ts.Fatalf("usage: logged FILE PATH TEXT COMMAND ARGS...")
+	}
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		askCommand(ts, false, args[:2])
+		ts.Check(ts.Exec(args[3], args[4:]...))
+		if strings.Contains(ts.ReadFile("stdout"), args[2]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v does not print %q but %s", args[3:], args[2], ts.ReadFile("stdout"))
 		}
 	}
 }
