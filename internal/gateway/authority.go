@@ -27,6 +27,8 @@ const (
 	leafLife  = 90 * 24 * time.Hour
 	leafRenew = 30 * 24 * time.Hour // before the end
 	backdate  = time.Hour           // for clocks that are behind
+
+	maxLeaves = 16_384
 )
 
 // authority is a certificate authority for this machine. Its directory has one owner. It issues a certificate for a name when it is
@@ -142,6 +144,9 @@ func (a *authority) certificate(name string, now time.Time) (*tls.Certificate, e
 	c, err := a.issue(name, now)
 	if err != nil {
 		return nil, fmt.Errorf("issuing a certificate for %s: %w", name, err)
+	}
+	if len(a.leaves) >= maxLeaves {
+		clear(a.leaves) // somebody goes through the names of a wildcard
 	}
 	a.leaves[name] = c
 	return c, nil

@@ -37,6 +37,8 @@ func (p *inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	w := newMemoryWriter(cancel)
 	in := p.arrive(context.WithValue(context.WithValue(ctx, callerKey{}, p.caller), http.ServerContextKey, noServer), r)
+	// Whoever has given up reads no more: the handler must not wait for that. After an orderly end this changes nothing.
+	context.AfterFunc(ctx, func() { _ = w.out.CloseWithError(context.Cause(ctx)) })
 	go w.run(p.g, in)
 	select {
 	case <-w.began:

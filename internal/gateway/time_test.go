@@ -135,6 +135,31 @@ func TestWaitCountsAgainstTimeout(t *testing.T) {
 	})
 }
 
+func TestClientGoneLeavesTheRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, c := bubble(t, Config{}, Backend{Timeout: time.Minute})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() {
+			r, _ := http.NewRequestWithContext(ctx, "GET", "http://h/", nil)
+			_, err := c.Do(r)
+			done <- err
+		}()
+		synctest.Wait()
+		if s := g.Stats("b"); s.Waiting != 1 {
+			t.Fatalf("%+v, want one waiting", s)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if s := g.Stats("b"); s.Waiting != 0 || g.Sample("b").InFlight != 0 {
+			t.Errorf("%+v, want nobody", s)
+		}
+	})
+}
+
 func TestConcurrencyIsHardAndTheRoomInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, most atomic.Int32
