@@ -61,11 +61,9 @@ func newBoxSet(c *Controller) *boxSet {
 
 // wait joins the goroutines that keep files up to date.
 func (b *boxSet) wait() {
-	b.mu.Lock()
-	for _, m := range b.all {
+	for _, m := range b.every() {
 		m.end()
 	}
-	b.mu.Unlock()
 	b.jobs.Wait()
 }
 
@@ -207,11 +205,16 @@ func (b *boxSet) find(namespace, pod string) (*madeBox, bool) {
 	return m, ok
 }
 
-// refreshNamed has the files made anew of every instance that refers to a ConfigMap or Secret of this name.
-func (b *boxSet) refreshNamed(k key) {
+// every gives all boxes.
+func (b *boxSet) every() []*madeBox {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, m := range b.all {
+	return slices.Collect(maps.Values(b.all))
+}
+
+// refreshNamed has the files made anew of every instance that refers to a ConfigMap or Secret of this name.
+func (b *boxSet) refreshNamed(k key) {
+	for _, m := range b.every() {
 		if t, _ := m.parts(); t != nil && t.meta.Namespace == k.Namespace && refersTo(&t.pod, k.Name) {
 			notify(m.again)
 		}
@@ -240,7 +243,7 @@ type madeBox struct {
 	again    chan struct{}
 	end      context.CancelFunc
 
-	mu         sync.Mutex  // guards the fields below; taken after the set's
+	mu         sync.Mutex  // guards the fields below
 	translator *translator // nil for an adopted one until its owner is known again
 	out        *translated
 }

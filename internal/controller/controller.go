@@ -71,7 +71,7 @@ type Controller struct {
 
 	serviceQueue, configurationQueue, routeQueue, revisionQueue *queue
 	mappingQueue, tableQueue, viewQueue, podQueue               *queue
-	settingsQueue                                               *queue
+	settingsQueue, claimQueue                                   *queue
 
 	digests  *digestResolver
 	scalers  *scalerSet
@@ -94,7 +94,7 @@ func New(conf Config) (*Controller, error) {
 	if conf.Logger == nil {
 		conf.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Controller{conf: conf, log: conf.Logger, metrics: newMetrics(conf.Registerer), now: time.Now}
+	c := &Controller{conf: conf, log: conf.Logger, now: time.Now}
 	if err := c.connect(); err != nil {
 		return nil, err
 	}
@@ -111,6 +111,7 @@ func New(conf Config) (*Controller, error) {
 	c.boxes = newBoxSet(c)
 	c.scalers = newScalerSet(c)
 	c.pods = newPodRunner(c)
+	c.metrics = newMetrics(conf.Registerer, c.scalers)
 	c.makeQueues()
 	return c, c.handleEvents()
 }
@@ -162,13 +163,14 @@ func (c *Controller) makeQueues() {
 	c.tableQueue = newQueue("table", c.log, c.reconcileTable)
 	c.viewQueue = newQueue("views", c.log, c.reconcileViews)
 	c.podQueue = newQueue("pod", c.log, c.reconcilePod)
+	c.claimQueue = newQueue("persistentvolumeclaim", c.log, c.reconcileClaim)
 	c.settingsQueue = newQueue("settings", c.log, c.reconcileSettings)
 }
 
 func (c *Controller) queues() map[*queue]int {
 	return map[*queue]int{
 		c.serviceQueue: 2, c.configurationQueue: 2, c.routeQueue: 2, c.revisionQueue: 4, c.mappingQueue: 1,
-		c.tableQueue: 1, c.viewQueue: 2, c.podQueue: 2, c.settingsQueue: 1,
+		c.tableQueue: 1, c.viewQueue: 2, c.podQueue: 2, c.settingsQueue: 1, c.claimQueue: 1,
 	}
 }
 
@@ -256,31 +258,6 @@ func (c *Controller) reconcileSettings(_ context.Context, k key) error {
 		c.resync()
 	}
 	return nil
-}
-
-// metrics of the controller.
-type metrics struct {
-	instances *prometheus.GaugeVec
-	wakes     prometheus.Counter
-	restarts  *prometheus.CounterVec
-}
-
-func newMetrics(r prometheus.Registerer) *metrics {
-	m := &metrics{
-		instances: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "fairlead_controller_instances", Help: "Instances by phase: ready, notready, spare.",
-		}, []string{"phase"}),
-		wakes: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "fairlead_controller_wakes_total", Help: "Times a revision was asked to wake or to grow at once.",
-		}),
-		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "fairlead_controller_container_ends_total", Help: "Containers that ended by themselves, by reason.",
-		}, []string{"reason"}),
-	}
-	if r != nil {
-		r.MustRegister(m.instances, m.wakes, m.restarts)
-	}
-	return m
 }
 
 // machineMemory reads how much memory the machine has.

@@ -23,20 +23,22 @@ import (
 // queueContainer is the container that stands in the views for what the gateway does.
 const queueContainer = resources.QueueContainerName
 
-// Metadata of a revision that its pods do not inherit.
-var (
-	notForPods        = []string{serving.RouteLabelKey, serving.RoutingStateLabelKey}
-	notForAnnotations = []string{
+// notForPods are the labels of a revision that its pods do not inherit.
+func notForPods() []string { return []string{serving.RouteLabelKey, serving.RoutingStateLabelKey} }
+
+// notForAnnotations are the annotations of a revision that its pods do not inherit.
+func notForAnnotations() []string {
+	return []string{
 		serving.RevisionLastPinnedAnnotationKey, serving.RevisionPreservedAnnotationKey,
 		serving.RoutingStateModifiedAnnotationKey, serving.RoutesAnnotationKey,
 	}
-)
+}
 
 // makeDeployment is the Deployment that Knative makes for a revision: the same name, labels and user containers, and a
 // container queue-proxy in name only.
 func makeDeployment(rev *v1.Revision, s *settings) *appsv1.Deployment {
 	labels := revisionLabels(rev)
-	annotations := without(rev.Annotations, notForAnnotations)
+	annotations := without(rev.Annotations, notForAnnotations())
 	maps.DeleteFunc(annotations, func(k, _ string) bool { return strings.HasPrefix(k, autoscaling.GroupName) })
 	template := maps.Clone(annotations)
 	if name := rev.Spec.GetContainer().Name; name != "" {
@@ -74,7 +76,7 @@ func makeDeployment(rev *v1.Revision, s *settings) *appsv1.Deployment {
 
 // revisionLabels are the labels of everything that is made for a revision.
 func revisionLabels(rev *v1.Revision) map[string]string {
-	labels := without(rev.Labels, notForPods)
+	labels := without(rev.Labels, notForPods())
 	labels[serving.RevisionLabelKey] = rev.Name
 	labels[serving.RevisionUID] = string(rev.UID)
 	if _, named := labels[resources.AppLabelKey]; !named {

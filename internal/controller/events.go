@@ -52,7 +52,7 @@ func (c *Controller) tell(p *plan, r report) {
 	}
 	if r.warning {
 		c.events.Event(p.revision, kind, r.reason, r.message)
-		c.metrics.restarts.WithLabelValues(closedReason(r.reason)).Inc()
+		c.metrics.ends.WithLabelValues(closedReason(r.reason)).Inc()
 	}
 }
 

@@ -28,7 +28,7 @@ func (c *Controller) handleEvents() error {
 		onChange(i.configMaps, c.onConfigMap),
 		onChange(i.secrets, c.onSecret),
 		onChange(i.pods, c.onPod),
-		onChange(i.volumeClaims, func(k key, _ any) { c.onData(k) }),
+		onChange(i.volumeClaims, func(k key, _ any) { c.claimQueue.add(k); c.onData(k) }),
 		onChange(i.deployments, c.onView), onChange(i.autoscalers, c.onView),
 		onChange(i.endpoints, c.onView), onChange(i.slices, c.onView), onChange(i.serverless, c.onView),
 	)

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	appslisters "k8s.io/client-go/listers/apps/v1"
@@ -151,9 +150,6 @@ func (s *informerSet) index() error {
 	}}
 	return errors.Join(s.revisions.AddIndexers(routed), s.configurations.AddIndexers(routed), s.routes.AddIndexers(targets))
 }
-
-// everything selects all objects.
-var everything = labels.Everything()
 
 func indexKey(namespace, name string) string { return namespace + "/" + name }
 

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrs "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"knative.dev/serving/pkg/apis/serving"
 
 	"github.com/fairlead-dev/fairlead/internal/oci"
@@ -98,7 +99,7 @@ func (r *podRunner) add(k key, p *plainPod) {
 
 // dataChanged starts pods anew that could not be made because something they refer to was missing.
 func (r *podRunner) dataChanged(k key) {
-	pods, err := r.c.listers.pods.Pods(k.Namespace).List(everything)
+	pods, err := r.c.listers.pods.Pods(k.Namespace).List(labels.Everything())
 	if err != nil {
 		return
 	}

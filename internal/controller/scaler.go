@@ -126,7 +126,7 @@ func (s *scaler) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.woken:
-			s.onWake(ctx)
+			s.onWake()
 		case <-s.kick:
 		case e := <-s.events:
 			s.handle(ctx, e)
@@ -187,7 +187,7 @@ func (s *scaler) stopUnheard(b box) {
 }
 
 // onWake takes the waiting requests as load at once: the next instances must not wait for a tick.
-func (s *scaler) onWake(ctx context.Context) {
+func (s *scaler) onWake() {
 	s.takePlan()
 	if s.plan == nil || s.retired.Load() {
 		return
@@ -207,7 +207,6 @@ func (s *scaler) onWake(ctx context.Context) {
 	if s.decided.IsZero() {
 		s.decided, s.sampled = now, now
 	}
-	_ = ctx
 }
 
 // floor is the least number other than zero.

@@ -34,7 +34,9 @@ type scaleState struct {
 	missing string
 	// short says that a burst of requests would have to wait: the gateway stays in the path.
 	short bool
-	pods  []podState
+	// spares counts the instances that wait to be started.
+	spares int
+	pods   []podState
 }
 
 type failure struct {
@@ -70,6 +72,9 @@ func (s *scaler) publish() {
 		state.waiting = s.makeErr.Error()
 	}
 	for _, i := range s.instances {
+		if i.phase == phaseSpare {
+			state.spares++
+		}
 		if i.phase == phaseSpare || i.box == nil {
 			continue
 		}
