@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -22,6 +23,7 @@ func (c *Controller) collectRevisions(ctx context.Context, config *v1.Configurat
 	if err != nil {
 		return fmt.Errorf("listing revisions of configuration %q: %w", config.Name, err)
 	}
+	all = slices.DeleteFunc(slices.Clone(all), func(rev *v1.Revision) bool { return newest(config, rev) })
 	for _, rev := range collectable(c.settings().gc, all, config.Status.LatestReadyRevisionName, c.now()) {
 		err := c.serving.ServingV1().Revisions(rev.Namespace).Delete(ctx, rev.Name, metav1.DeleteOptions{})
 		if ignoreGone(err) != nil {
@@ -47,7 +49,11 @@ func collectable(cfg *gc.Config, all []*v1.Revision, latestReady string, now tim
 	if len(all) <= keep || len(unused) <= keep {
 		return nil
 	}
-	slices.SortStableFunc(unused, func(a, b *v1.Revision) int { return lastActive(a).Compare(lastActive(b)) })
+	slices.SortStableFunc(unused, func(a, b *v1.Revision) int {
+		ga, _ := configurationGeneration(a)
+		gb, _ := configurationGeneration(b)
+		return cmp.Or(lastActive(a).Compare(lastActive(b)), cmp.Compare(ga, gb)) // times are of whole seconds
+	})
 	var chosen, fresh []*v1.Revision
 	for _, rev := range unused {
 		if len(chosen) < len(unused)-keep && stale(cfg, rev, now) {
@@ -60,6 +66,15 @@ func collectable(cfg *gc.Config, all []*v1.Revision, latestReady string, now tim
 		return chosen
 	}
 	return append(chosen, fresh[:len(fresh)-most]...)
+}
+
+// newest tells a revision that the configuration has just made, or knows as its latest: its marks may not be there yet.
+func newest(config *v1.Configuration, rev *v1.Revision) bool {
+	if rev.Name == config.Status.LatestCreatedRevisionName || rev.Name == config.Spec.Template.Name {
+		return true
+	}
+	generation, err := configurationGeneration(rev)
+	return err == nil && generation >= config.Generation
 }
 
 func stale(cfg *gc.Config, rev *v1.Revision, now time.Time) bool {

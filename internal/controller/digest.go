@@ -31,11 +31,13 @@ type digestResolver struct {
 	results map[key]*resolution
 }
 
-// resolution is the images of one revision on their way. Its fields are read after done is closed.
+// resolution is the images of one revision on their way. digests and err are read after done is closed.
 type resolution struct {
 	done    chan struct{}
 	digests map[string]string
 	err     error
+	// left says that no reconciliation waits any more: the end has to be told. Guarded by the resolver's lock.
+	left bool
 }
 
 func newDigestResolver(c *Controller) *digestResolver {
@@ -56,7 +58,9 @@ func (r *digestResolver) resolve(ctx context.Context, rev *v1.Revision, conf *de
 	select {
 	case <-result.done:
 	case <-time.After(resolveInline):
-		return false, nil
+		if r.leave(result) {
+			return false, nil
+		}
 	case <-ctx.Done():
 		return false, nil
 	}
@@ -109,8 +113,9 @@ func (r *digestResolver) begin(ctx context.Context, k key, rev *v1.Revision, con
 				result.digests[image] = resolved.String()
 			}
 		}
-		close(result.done)
-		r.done(k)
+		if r.end(result) {
+			r.done(k)
+		}
 	})
 	return result
 }
@@ -135,6 +140,28 @@ func (e *imageError) mark(status *v1.RevisionStatus) {
 		return
 	}
 	status.MarkContainerHealthyFalse(v1.ReasonContainerMissing, e.Error())
+}
+
+// leave notes that nobody waits for a result, unless it is there already.
+func (r *digestResolver) leave(result *resolution) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-result.done:
+		return false
+	default:
+		result.left = true
+		return true
+	}
+}
+
+// end makes a result known and says whether somebody has to be told. A result that is waited for tells itself: a failed
+// resolution must not put its revision into the queue past the queue's pauses.
+func (r *digestResolver) end(result *resolution) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(result.done)
+	return result.left
 }
 
 // forget drops what is known of a revision: the next resolve asks again.

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"knative.dev/serving/pkg/apis/serving"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -55,11 +57,28 @@ func (c *Controller) routed(route *v1.Route) routed {
 			continue
 		}
 		use.configurations[configuration] = true
-		if latest := config.Status.LatestCreatedRevisionName; latest != "" && target.LatestRevision != nil && *target.LatestRevision {
+		if target.LatestRevision == nil || !*target.LatestRevision {
+			continue
+		}
+		if latest := config.Status.LatestCreatedRevisionName; latest != "" {
 			use.revisions[latest] = true
 		}
+		c.addNewest(config, use.revisions)
 	}
 	return use
+}
+
+// addNewest adds what the configuration has just made: traffic will move there, and the configuration's status may not say so yet.
+func (c *Controller) addNewest(config *v1.Configuration, revisions map[string]bool) {
+	list, err := c.listers.revisions.Revisions(config.Namespace).List(labels.SelectorFromSet(labels.Set{
+		serving.ConfigurationLabelKey: config.Name, serving.ConfigurationGenerationLabelKey: strconv.FormatInt(config.Generation, 10),
+	}))
+	if err != nil {
+		return
+	}
+	for _, rev := range list {
+		revisions[rev.Name] = true
+	}
 }
 
 // markRouted marks what is in use and not marked (remove false), or unmarks what is marked and not in use.
@@ -119,7 +138,7 @@ func candidates(marked []any, used map[string]bool, remove bool) map[string]bool
 
 // routingPatch is the merge patch that makes the marks right, or nil where they are.
 func (c *Controller) routingPatch(obj metav1.Object, route string, remove, state bool) []byte {
-	labels, annotations := map[string]any{}, map[string]any{}
+	marks, annotations := map[string]any{}, map[string]any{}
 	routes := listAnnotation(obj.GetAnnotations(), serving.RoutesAnnotationKey)
 	has := slices.Contains(routes, route)
 	if has && remove {
@@ -139,13 +158,13 @@ func (c *Controller) routingPatch(obj metav1.Object, route string, remove, state
 		want = string(v1.RoutingStateActive)
 	}
 	if state && obj.GetLabels()[serving.RoutingStateLabelKey] != want {
-		labels[serving.RoutingStateLabelKey] = want
+		marks[serving.RoutingStateLabelKey] = want
 		annotations[serving.RoutingStateModifiedAnnotationKey] = v1.RoutingStateModifiedString(c.now())
 	}
-	if len(labels)+len(annotations) == 0 {
+	if len(marks)+len(annotations) == 0 {
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": labels, "annotations": annotations}})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": marks, "annotations": annotations}})
 	if err != nil {
 		panic("controller: a map of strings does not marshal: " + err.Error())
 	}
