@@ -88,6 +88,7 @@ func addCommands(root *cobra.Command, term *terminal) {
 			newImageCommand(term),
 			newConfigCommand(term),
 			newDoctorCommand(term),
+			newTrustCommand(term),
 			newBackupCommand(term),
 			newRestoreCommand(term),
 			newManCommand(term),

@@ -24,12 +24,15 @@ const (
 	infoRegistry   = "registry"
 	infoMetrics    = "metrics"
 	infoDomain     = "domain"
+	infoAuthority  = "ca.crt"
 )
 
 // Info is what a client needs to know of a running daemon; addresses are host:port, empty for a disabled component.
 type Info struct {
 	Addresses
 	Domain string
+	// Authority is the certificate, in PEM, of the authority that the gateway's own certificates come from.
+	Authority string
 }
 
 // ReadInfo asks the API where the other components of the daemon listen. The error is ErrStarting as long as not all of
@@ -46,6 +49,7 @@ func ReadInfo(ctx context.Context, client kubernetes.Interface) (Info, error) {
 	return Info{
 		Addresses: Addresses{Gateway: d[infoGateway], GatewayTLS: d[infoGatewayTLS], Registry: d[infoRegistry], Metrics: d[infoMetrics]},
 		Domain:    d[infoDomain],
+		Authority: d[infoAuthority],
 	}, nil
 }
 
@@ -71,7 +75,7 @@ func publishInfo(ctx context.Context, client kubernetes.Interface, info Info) er
 		ObjectMeta: metav1.ObjectMeta{Name: InfoName, Namespace: InfoNamespace},
 		Data: map[string]string{
 			infoGateway: info.Gateway, infoGatewayTLS: info.GatewayTLS, infoRegistry: info.Registry,
-			infoMetrics: info.Metrics, infoDomain: info.Domain,
+			infoMetrics: info.Metrics, infoDomain: info.Domain, infoAuthority: info.Authority,
 		},
 	}
 	maps := client.CoreV1().ConfigMaps(InfoNamespace)

@@ -56,6 +56,9 @@ func (w *wiring) wireAPI() error {
 // wireInfo publishes where the daemon listens, once everything else is ready.
 func (w *wiring) wireInfo() error {
 	info := Info{Addresses: w.addresses, Domain: w.settings.Domain}
+	if w.gateway != nil {
+		info.Authority = string(w.gateway.RootCertificate())
+	}
 	w.parts.add("info", shortDrain, func(ctx context.Context, ready func()) error {
 		if err := publishInfo(ctx, w.client, info); err != nil {
 			return err
