@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead-dev/fairlead/internal/build"
+	"github.com/fairlead-dev/fairlead/internal/daemon"
 )
 
 // newBuildCommand builds without running.
@@ -118,13 +119,16 @@ func (s *session) build(ctx context.Context, term *terminal, from source) (strin
 	if err != nil {
 		return "", err
 	}
+	if request.RegistryToken, err = daemon.ReadRegistryToken(ctx, s.kube); err != nil {
+		return "", err
+	}
 	request.Progress = func(e build.Event) { term.note("%-8s %s", e.Step, e.Text) }
 	result, err := build.Build(ctx, request)
 	if err != nil {
 		return "", err
 	}
 	repository := fmt.Sprintf("%s/%s/%s", s.info.Registry, from.namespace, from.name)
-	if err := build.Push(ctx, result, repository+":latest", build.PushOptions{PlainHTTP: true}); err != nil {
+	if err := build.Push(ctx, result, repository+":latest", build.PushOptions{PlainHTTP: true, Token: request.RegistryToken}); err != nil {
 		return "", err
 	}
 	term.note("%-8s %s in %s", "built", shortDigest(result.Digest.String()), took(time.Since(begin)))

@@ -47,7 +47,11 @@ func (f *imageFlags) client(cmd *cobra.Command) (*oci.Client, error) {
 	if info.Registry == "" {
 		return nil, withTry(fmt.Errorf("the daemon runs without its registry"), "start it without --disable registry")
 	}
-	return oci.NewClient(oci.ClientConfig{Registry: info.Registry}), nil
+	token, err := daemon.ReadRegistryToken(cmd.Context(), c.kube)
+	if err != nil {
+		return nil, err
+	}
+	return oci.NewClient(oci.ClientConfig{Registry: info.Registry, Token: token}), nil
 }
 
 func (f *imageFlags) list(term *terminal) *cobra.Command {

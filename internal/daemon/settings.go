@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
+
+	"github.com/fairlead-dev/fairlead/internal/oci"
 )
 
 // Settings are all that can be set of a daemon. The zero value is not useful; NewSettings gives the defaults.
@@ -35,6 +37,8 @@ type Settings struct {
 	LogLevel, LogFormat string
 	// KeepInstances leaves the instances running when the daemon stops, for the next one to adopt.
 	KeepInstances bool
+	// Images are the settings of the image store.
+	Images ImageSettings
 	// Disable names components that are not started.
 	Disable []string
 
@@ -94,6 +98,7 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.LogLevel, "log-level", s.LogLevel, "debug, info, warn or error")
 	flags.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
 	flags.BoolVar(&s.KeepInstances, "keep-instances", s.KeepInstances, "leave instances running when the daemon stops, for the next one to adopt")
+	s.Images.addFlags(flags)
 	flags.StringSliceVar(&s.Disable, "disable", s.Disable, "components not to start: "+strings.Join(optionalComponents, ", "))
 }
 
@@ -214,6 +219,9 @@ func (s *Settings) validate() error {
 		if !slices.Contains(optionalComponents, name) {
 			return fmt.Errorf("setting disable: %q is none of %s", name, strings.Join(optionalComponents, ", "))
 		}
+	}
+	if err := s.Images.apply(&oci.Config{}); err != nil {
+		return err
 	}
 	if s.StoreQuota < 16<<20 {
 		return fmt.Errorf("setting store-quota: %d bytes is too little, the least is %d", s.StoreQuota, 16<<20)

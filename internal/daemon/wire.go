@@ -33,6 +33,7 @@ type wiring struct {
 
 	objects   *store.Store
 	images    *oci.Store
+	token     string // of the registry
 	server    *api.Server
 	client    kubernetes.Interface
 	live      *lateLive
@@ -105,10 +106,17 @@ func (w *wiring) wireImages() error {
 	if err != nil {
 		return err
 	}
-	w.images, err = oci.New(oci.Config{
-		Dir: w.path("images"), Hosts: hosts, Roots: roots, Logger: w.logger.With("component", "images"), Registerer: w.registry,
-	})
-	if err != nil {
+	if w.token, err = w.registryToken(); err != nil {
+		return err
+	}
+	config := oci.Config{
+		Dir: w.path("images"), Hosts: hosts, Roots: roots, Token: w.token,
+		Logger: w.logger.With("component", "images"), Registerer: w.registry,
+	}
+	if err := w.settings.Images.apply(&config); err != nil {
+		return err
+	}
+	if w.images, err = oci.New(config); err != nil {
 		return err
 	}
 	w.closers = append(w.closers, w.images.Close)

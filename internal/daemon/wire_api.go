@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	kubeadmission "k8s.io/apiserver/pkg/admission"
@@ -60,7 +61,7 @@ func (w *wiring) wireInfo() error {
 		info.Authority = string(w.gateway.RootCertificate())
 	}
 	w.parts.add("info", shortDrain, func(ctx context.Context, ready func()) error {
-		if err := publishInfo(ctx, w.client, info); err != nil {
+		if err := errors.Join(publishRegistryToken(ctx, w.client, w.token), publishInfo(ctx, w.client, info)); err != nil {
 			return err
 		}
 		ready()
