@@ -19,7 +19,7 @@ func (p *Plugin) Run(ctx context.Context, client kubernetes.Interface, ready fun
 	p.admitter.Ask(client)
 	for _, namespace := range []string{knative.ServingNamespace, knative.EventingNamespace} {
 		factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace))
-		registration, err := factory.Core().V1().ConfigMaps().Informer().AddEventHandler(p.handler())
+		registration, err := factory.Core().V1().ConfigMaps().Informer().AddEventHandler(p.handler()) //nolint:contextcheck // As in Validate.
 		if err != nil {
 			return fmt.Errorf("watching the ConfigMaps of %s: %w", namespace, err)
 		}

@@ -102,7 +102,7 @@ func describe(o *unstructured.Unstructured, events []corev1.Event, now time.Time
 
 func describeHead(o *unstructured.Unstructured, now time.Time, b *bytes.Buffer) {
 	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
-	defer w.Flush()
+	defer flush(w)
 	fmt.Fprintf(w, "Name:\t%s\n", o.GetName())
 	if o.GetNamespace() != "" {
 		fmt.Fprintf(w, "Namespace:\t%s\n", o.GetNamespace())
@@ -158,7 +158,7 @@ func describeConditions(o *unstructured.Unstructured, now time.Time, b *bytes.Bu
 		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", text(m, "type"), text(m, "status"), age, text(m, "reason"), oneLine(text(m, "message")))
 	}
-	w.Flush()
+	flush(w)
 }
 
 func text(m map[string]any, key string) string {
@@ -218,7 +218,10 @@ func describeEvents(events []corev1.Event, now time.Time, b *bytes.Buffer) {
 		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", e.Type, e.Reason, age, from, oneLine(strings.TrimSpace(e.Message)))
 	}
-	w.Flush()
+	flush(w)
 }
+
+// flush ends a table that is written into a buffer, which takes everything.
+func flush(w *tabwriter.Writer) { _ = w.Flush() }
 
 func ago(now, then time.Time) string { return duration.HumanDuration(now.Sub(then)) }

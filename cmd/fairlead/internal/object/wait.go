@@ -55,7 +55,8 @@ func ParseExpectation(text string) (Expectation, error) {
 }
 
 func jsonPathExpectation(text string) (func(*unstructured.Unstructured) (bool, error), error) {
-	expression, value, hasValue := text, "", false
+	var expression, value string
+	var hasValue bool
 	if end := strings.LastIndex(text, "}"); end >= 0 {
 		expression = text[:end+1]
 		value, hasValue = strings.CutPrefix(text[end+1:], "=")
