@@ -77,7 +77,8 @@ type bench struct {
 	root   string // a root file system with /hello
 	m      *sandbox.Manager
 	frozen *sandbox.Instance
-	port   int // the next free one on the machine's loopback
+	port   int // of the machine's loopback, for what runs outside of an instance
+	count  int
 }
 
 func run(rounds, spares int) error {
@@ -86,13 +87,13 @@ func run(rounds, spares int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{dir: dir, root: filepath.Join(dir, "root"), port: 28000}
+	b := &bench{dir: dir, root: filepath.Join(dir, "root")}
 	build := exec.Command("go", "build", "-o", filepath.Join(b.root, "hello"), "github.com/fairlead-dev/fairlead/internal/sandbox/benchsandbox/hello")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the hello: %w: %s", err, out)
 	}
-	b.m, err = sandbox.New(sandbox.Config{Dir: filepath.Join(dir, "sandbox"), Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	b.m, err = sandbox.New(sandbox.Config{Dir: filepath.Join(dir, "sandbox"), OrphanAfter: 30 * time.Second, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		return err
 	}
@@ -204,8 +205,21 @@ func (b *bench) reach(ctx context.Context, i *sandbox.Instance) error {
 	return ask(func() (net.Conn, error) { return i.Dial(ctx, 8080) })
 }
 
+// nextPort finds a port that nobody has.
+func (b *bench) nextPort() error {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	b.port = l.Addr().(*net.TCPAddr).Port
+	b.count++
+	return l.Close()
+}
+
 func (b *bench) bare(context.Context) (time.Duration, error) {
-	b.port++
+	if err := b.nextPort(); err != nil {
+		return 0, err
+	}
 	cmd := exec.Command(filepath.Join(b.root, "hello"))
 	cmd.Env = []string{fmt.Sprintf("PORT=%d", b.port)}
 	began := time.Now()

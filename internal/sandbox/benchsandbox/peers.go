@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,8 +21,10 @@ import (
 
 // runtime measures an OCI runtime by itself, with the configuration that Fairlead gives it, but on the machine's network.
 func (b *bench) runtime(ctx context.Context, path string) (time.Duration, error) {
-	b.port++
-	id := "bench-" + strconv.Itoa(b.port)
+	if err := b.nextPort(); err != nil {
+		return 0, err
+	}
+	id := "bench-" + strconv.Itoa(b.count)
 	dir := filepath.Join(b.dir, id)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return 0, err
@@ -50,8 +51,12 @@ func (b *bench) runtime(ctx context.Context, path string) (time.Duration, error)
 		return 0, err
 	}
 	cmd := exec.CommandContext(ctx, path, "--root", filepath.Join(b.dir, "peer"), "run", "--bundle", dir, id)
-	var said bytes.Buffer
-	cmd.Stderr = &said
+	said, err := os.Create(filepath.Join(dir, "stderr"))
+	if err != nil {
+		return 0, err
+	}
+	defer said.Close()
+	cmd.Stderr = said
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return 0, err
@@ -62,19 +67,28 @@ func (b *bench) runtime(ctx context.Context, path string) (time.Duration, error)
 	if kerr != nil {
 		kerr = fmt.Errorf("%w: %s", kerr, out)
 	}
+	late := time.AfterFunc(5*time.Second, func() { cmd.Process.Kill() })
 	cmd.Wait() // it was killed, and removes what it made
+	if late.Stop() && err == nil && kerr == nil {
+		return took, nil
+	}
+	// The kill came too early for the runtime: its own way to clear up.
+	if out, derr := exec.CommandContext(ctx, path, "--root", filepath.Join(b.dir, "peer"), "delete", "--force", id).CombinedOutput(); derr != nil {
+		kerr = errors.Join(kerr, fmt.Errorf("%w: %s", derr, out))
+	}
 	if err != nil {
-		err = fmt.Errorf("%w: %s", err, said.String())
+		reason, _ := os.ReadFile(said.Name()) // without it the error stands alone
+		err = fmt.Errorf("%w: %s", err, reason)
 	}
 	return took, errors.Join(err, kerr)
 }
 
-// memory makes many spares and says what one of them holds.
+// memory makes many spares and says what one of them holds: in its control group, and in this process and the helper.
 func (b *bench) memory(ctx context.Context, n int) error {
 	if n == 0 {
 		return nil
 	}
-	before, err := available()
+	before, err := resident()
 	if err != nil {
 		return err
 	}
@@ -88,11 +102,21 @@ func (b *bench) memory(ctx context.Context, n int) error {
 		all = append(all, i)
 	}
 	took := time.Since(began)
-	after, err := available()
+	after, err := resident()
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d spares one after the other: %.1f ms and %.2f MB each\n", n, float64(took.Milliseconds())/float64(n), float64(before-after)/float64(n)/1024)
+	groups := int64(0)
+	for _, i := range all {
+		u, err := i.Usage()
+		if err != nil {
+			return err
+		}
+		groups += u.MemoryBytes
+	}
+	mb := func(bytes int64) float64 { return float64(bytes) / float64(n) / (1 << 20) }
+	fmt.Printf("%d spares one after the other: %.1f ms each; memory of each: %.2f MB in its control group, %.2f MB in the daemon and the helper\n",
+		n, float64(took.Milliseconds())/float64(n), mb(groups), mb(after-before))
 	for _, i := range all {
 		if err := i.Stop(ctx, 0); err != nil {
 			return err
@@ -101,16 +125,29 @@ func (b *bench) memory(ctx context.Context, n int) error {
 	return nil
 }
 
-// available is the machine's free memory in kB.
-func available() (int, error) {
-	data, err := os.ReadFile("/proc/meminfo")
+// resident is the memory of this process and of its children, in bytes: the helper is one, what it holds are not.
+func resident() (int64, error) {
+	self := os.Getpid()
+	procs, err := filepath.Glob("/proc/[0-9]*/status")
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "MemAvailable:" {
-			return strconv.Atoi(f[1])
+	sum := int64(0)
+	for _, p := range procs {
+		data, err := os.ReadFile(p)
+		if err != nil {
+			continue // it has ended
+		}
+		values := map[string]int{}
+		for line := range strings.Lines(string(data)) {
+			name, rest, _ := strings.Cut(line, ":")
+			if f := strings.Fields(rest); len(f) > 0 {
+				values[name], _ = strconv.Atoi(f[0]) // names and masks are no numbers, and not asked for
+			}
+		}
+		if values["Pid"] == self || values["PPid"] == self {
+			sum += int64(values["VmRSS"]) << 10
 		}
 	}
-	return 0, errors.New("/proc/meminfo says nothing of MemAvailable")
+	return sum, nil
 }

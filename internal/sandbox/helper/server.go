@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -79,6 +80,16 @@ func (s *server) run() error {
 	reaping := make(chan struct{})
 	go func() { defer close(reaping); s.reaper.serve(ctx) }()
 	defer func() { cancel(); <-reaping }()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, unix.SIGTERM, unix.SIGINT)
+	defer signal.Stop(stop)
+	go func() {
+		select {
+		case <-stop:
+			s.end("told to end by a signal")
+		case <-reaping:
+		}
+	}()
 	ready() // whoever started the helper waits for this
 	for {
 		conn, err := s.listener.AcceptUnix()
@@ -288,9 +299,13 @@ func (s *server) orphaned() {
 		s.mu.Unlock()
 		return
 	}
-	s.stopping = true
 	s.mu.Unlock()
-	s.log.Warn("no daemon came back, ending all instances", "after", s.opts.OrphanAfter)
+	s.end("no daemon came back")
+}
+
+// end ends all instances and the helper, without having been asked by a daemon.
+func (s *server) end(why string) {
+	s.log.Warn("ending all instances", "reason", why)
 	if err := s.shutdown(); err != nil {
 		s.log.Error("ending all instances", "err", err)
 	}
