@@ -195,10 +195,19 @@ func (b *backend) pick(now time.Time) *instance {
 	return best
 }
 
+// lasts notes that one of the instance's requests has become a connection, or (by -1) that such a connection is about to end.
+func (b *backend) lasts(i *instance, by int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i.upgraded += by
+	i.settle()
+}
+
 // giveBack frees a slot and hands the free slots to those who wait. b.mu is held.
 func (b *backend) giveBack(i *instance, now time.Time) {
 	if i != nil {
 		i.inflight--
+		i.settle()
 		if i.gone && i.inflight == 0 {
 			b.parting = slices.DeleteFunc(b.parting, func(p *instance) bool { return p == i })
 			i.close()
@@ -291,6 +300,7 @@ func (b *backend) adoptWake(i *instance) {
 // retire marks an instance that left the list. b.mu is held.
 func (b *backend) retire(i *instance) {
 	i.gone = true
+	i.settle()
 	if i.inflight == 0 {
 		i.close()
 		return

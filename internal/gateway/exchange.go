@@ -42,6 +42,7 @@ type exchange struct {
 	browser  bool      // may be shown a page instead of an answer
 	timing   bool      // asked for Server-Timing
 	waking   *time.Timer
+	lasting  bool // has become a connection
 	logged   bool
 	parent   string // traceparent that the instance got
 	status   int
@@ -100,6 +101,9 @@ func (x *exchange) end() {
 		x.idle.stop()
 	}
 	now := time.Now()
+	if x.lasting {
+		x.backend.lasts(x.instance, -1)
+	}
 	x.backend.leave(x.instance, now)
 	x.cancel(nil)
 	x.g.metrics.done(x, now)
@@ -239,6 +243,8 @@ func (x *exchange) send(out *http.Request, i *instance) (*http.Response, error) 
 // upgraded leaves the timeouts running, as Knative does: what an instance says after the upgrade is its answer. The first byte of
 // that ends ResponseStartTimeout; Timeout is for the whole of the connection.
 func (x *exchange) upgraded(res *http.Response) {
+	x.lasting = true
+	x.backend.lasts(x.instance, 1)
 	pipe, ok := res.Body.(io.ReadWriteCloser)
 	if ok && x.starting != nil {
 		res.Body = &startingPipe{pipe, x.starting}

@@ -292,8 +292,8 @@ func (g *Gateway) SetFailed(backend, reason string) {
 	g.backend(backend).fail(reason)
 }
 
-// Drain takes an instance out and waits until its last request has ended, or gives the cause of ctx's end. An unknown instance is
-// drained already.
+// Drain takes an instance out and waits until its last request has ended, or gives the cause of ctx's end. Upgraded connections are
+// not waited for: they go on until the instance ends them. An unknown instance is drained already.
 func (g *Gateway) Drain(ctx context.Context, backend, instance string) error {
 	select {
 	case <-g.backend(backend).drain(instance):

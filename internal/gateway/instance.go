@@ -28,10 +28,12 @@ type instance struct {
 
 	// Guarded by backend.mu.
 	inflight int
+	upgraded int           // of these, connections that were upgraded: they last until one side has enough
 	gone     bool          // not in the list any more: takes no new request
 	failures int           // times in a row that it could not be reached
 	ejected  time.Time     // until then others are preferred
-	drained  chan struct{} // closed when gone and nothing is in flight
+	drained  chan struct{} // closed when gone and no request is in flight
+	settled  bool          // drained is closed
 	wake     *WakeTrace
 }
 
@@ -66,9 +68,17 @@ func (i *instance) note(worked bool, now time.Time) {
 	i.ejected = now.Add(min(firstEjection<<min(i.failures-1, 10), longEjection))
 }
 
-// close ends the instance's idle connections and tells those who wait for it to be drained. backend.mu is held.
+// settle tells those who wait for the instance to be drained, when it is. An upgraded connection holds nobody up: only the program
+// can end it well, which it does when it is told to stop. backend.mu is held.
+func (i *instance) settle() {
+	if i.gone && i.inflight == i.upgraded && !i.settled {
+		i.settled = true
+		close(i.drained)
+	}
+}
+
+// close ends the instance's idle connections. backend.mu is held.
 func (i *instance) close() {
-	close(i.drained)
 	i.once.Do(func() {}) // no transport from here on
 	if i.transport != nil {
 		i.transport.CloseIdleConnections()

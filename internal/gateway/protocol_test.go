@@ -60,6 +60,45 @@ func TestWebSocket(t *testing.T) {
 	}
 }
 
+// TestDrainLeavesWebSockets holds that a WebSocket does not hold up the end of its instance, and goes on meanwhile.
+func TestDrainLeavesWebSockets(t *testing.T) {
+	g, addr := serveApp(t, Backend{}, func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			t.Error("accept:", err)
+			return
+		}
+		defer conn.CloseNow()
+		for err == nil {
+			var data []byte
+			if _, data, err = conn.Read(r.Context()); err == nil {
+				err = conn.Write(r.Context(), websocket.MessageText, data)
+			}
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, "ws://"+addr, &websocket.DialOptions{Host: "h.localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	echo := func(when string) {
+		t.Helper()
+		if err := conn.Write(ctx, websocket.MessageText, []byte(when)); err != nil {
+			t.Fatal(err)
+		}
+		if _, data, err := conn.Read(ctx); err != nil || string(data) != when {
+			t.Fatalf("%s: got %q, %v", when, data, err)
+		}
+	}
+	echo("before")
+	if err := g.Drain(ctx, "b", "a"); err != nil {
+		t.Fatal("the connection holds up the drain:", err)
+	}
+	echo("after")
+}
+
 // TestUpgradedConnectionTimeouts holds that a WebSocket ends with Timeout, and with ResponseStartTimeout while nothing was said on it.
 func TestUpgradedConnectionTimeouts(t *testing.T) {
 	const limit, long = 200 * time.Millisecond, time.Minute
