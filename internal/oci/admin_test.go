@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -151,4 +152,27 @@ func TestSizeLimit(t *testing.T) {
 	if err := s.PutBlob(t.Context(), "x", digest.FromString("b"), strings.NewReader("b")); !errors.Is(err, oci.ErrFull) {
 		t.Errorf("over the limit: %v", err)
 	}
+}
+
+// TestWebPagesMayNotChangeImages sends what a browser sends for a page of somebody else.
+func TestWebPagesMayNotChangeImages(t *testing.T) {
+	s := open(t, oci.Config{})
+	ocitest.Add(t, s, "app", "latest", text("x"))
+	host := serve(t, s)
+	for _, header := range []string{"Origin", "Sec-Fetch-Site"} {
+		req, err := http.NewRequest(http.MethodPost, "http://"+host+"/fairlead/v1/images/remove?reference=app", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set(header, "cross-site")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusForbidden {
+			t.Errorf("a request with %s is answered %s", header, resp.Status)
+		}
+	}
+	resolve(t, s, "app", "")
 }

@@ -99,8 +99,18 @@ func (s *Store) newHandler() http.Handler {
 				return
 			}
 		}
+		if fromWebPage(r) {
+			s.refuse(rec, http.StatusForbidden, codeDenied, errors.New("web pages may not change images"))
+			return
+		}
 		s.route(rec, r)
 	})
+}
+
+// fromWebPage says whether a browser sends a change on behalf of a page. No tool that pushes or pulls says an origin,
+// and any page can make a browser talk to the loopback interface.
+func fromWebPage(r *http.Request) bool {
+	return r.Method != http.MethodGet && r.Method != http.MethodHead && (r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "")
 }
 
 func (s *Store) route(w http.ResponseWriter, r *http.Request) {
