@@ -120,3 +120,7 @@ clean: ## remove what was built
 .PHONY: conformance
 conformance: setup build ## run the Knative Serving conformance suites against bin/fairlead (ARGS="-suites runtime -run Probe")
 	test/conformance/run $(ARGS)
+
+.PHONY: bench-wake
+bench-wake: build ## measure the wake of 1, 5, 25 and 100 services at zero
+	$(GO) run ./test/benchwake -binary bin/fairlead
