@@ -23,8 +23,8 @@ type box interface {
 	Dial(ctx context.Context) (net.Conn, error)
 	// Usage is what it uses now.
 	Usage(ctx context.Context) (sandbox.Usage, error)
-	// Tail is the end of a container's log.
-	Tail(container string) string
+	// Tail is the end of what a container wrote from one time to another; a zero time is open.
+	Tail(container string, from, to time.Time) string
 }
 
 // boxMaker makes spares.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/sandbox/logs"
 )
@@ -14,8 +15,8 @@ const (
 	tailBytes = 2048
 )
 
-// Tail is the end of a container's log, as the message of how it ended.
-func (m *madeBox) Tail(container string) string {
+// Tail is the end of what a container wrote from one time to another (zero: open), as the message of how it ended.
+func (m *madeBox) Tail(container string, from, to time.Time) string {
 	r := logs.OpenReader(m.instance.LogDir())
 	defer r.Close() //nolint:errcheck // only read
 	var lines []string
@@ -27,7 +28,7 @@ func (m *madeBox) Tail(container string) string {
 			}
 			break
 		}
-		if record.Container != container {
+		if record.Container != container || record.Time.Before(from) || !to.IsZero() && !record.Time.Before(to) {
 			continue
 		}
 		lines = append(lines, string(record.Data))

@@ -127,7 +127,7 @@ func (b *fakeBox) Dial(context.Context) (net.Conn, error) { return nil, errors.N
 func (b *fakeBox) Usage(context.Context) (sandbox.Usage, error) {
 	return sandbox.Usage{Time: time.Now()}, nil
 }
-func (b *fakeBox) Tail(string) string { return "tail" }
+func (b *fakeBox) Tail(string, time.Time, time.Time) string { return "tail" }
 
 // load is the gateway's side: what a scaler is told and what it said.
 type load struct {

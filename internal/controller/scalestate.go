@@ -110,7 +110,11 @@ func (s *scaler) failure() *failure {
 			}
 			message := exit.Message
 			if message == "" {
-				message = i.box.Tail(c.Name)
+				var next time.Time // when the run after it began
+				if c.Exit == nil {
+					next = c.StartedAt
+				}
+				message = i.box.Tail(c.Name, exit.Started, next)
 			}
 			return &failure{code: int32(exit.Code), message: strings.TrimRight(message, "\n")} //nolint:gosec // an exit code
 		}
