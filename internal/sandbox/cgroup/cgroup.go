@@ -125,6 +125,11 @@ func (t *Tree) make2(path string) error {
 	for _, part := range strings.Split(strings.Trim(path, "/"), "/") {
 		for _, c := range []string{"+cpu", "+memory", "+pids", "+cpuset", "+io"} {
 			err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(c), 0)
+			if errors.Is(err, unix.EBUSY) && dir == mountPoint {
+				if err = t.evacuate(); err == nil {
+					err = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(c), 0)
+				}
+			}
 			if err != nil && (c == "+memory" || c == "+cpu" || c == "+pids") {
 				return fmt.Errorf("handing the controller %s down below %s: %w", c[1:], dir, err)
 			}
@@ -132,6 +137,26 @@ func (t *Tree) make2(path string) error {
 		dir = filepath.Join(dir, part)
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("making the control group %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// evacuate moves the processes of the root group into a group of their own. Inside of a container the root group is one like
+// any other to the kernel, and a version 2 group that hands controllers down may have no processes itself.
+func (t *Tree) evacuate() error {
+	const leaf = "init"
+	if err := os.Mkdir(filepath.Join(mountPoint, leaf), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("making a control group for the processes of the root group: %w", err)
+	}
+	data, err := os.ReadFile(filepath.Join(mountPoint, "cgroup.procs"))
+	if err != nil {
+		return err
+	}
+	for _, pid := range strings.Fields(string(data)) {
+		err := os.WriteFile(filepath.Join(mountPoint, leaf, "cgroup.procs"), []byte(pid), 0)
+		if err != nil && !errors.Is(err, unix.ESRCH) && pid != "0" { // 0 is one that this namespace does not see
+			return fmt.Errorf("moving process %s out of the root control group: %w", pid, err)
 		}
 	}
 	return nil

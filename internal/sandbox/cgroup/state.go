@@ -19,7 +19,11 @@ import (
 func (t *Tree) CanFreeze() bool { return t.mode == V2 || t.dirs["freezer"] != "" }
 
 // Freeze stops every process of a group and of the groups below it in place, and returns when all have stopped.
+// errors.ErrUnsupported where CanFreeze is false.
 func (t *Tree) Freeze(ctx context.Context, path string) error {
+	if !t.CanFreeze() {
+		return fmt.Errorf("this machine has no freezer of control groups: %w", errors.ErrUnsupported)
+	}
 	if t.mode == V2 {
 		return t.set(ctx, path, "cgroup.freeze", "1", frozen2(true))
 	}
@@ -28,6 +32,9 @@ func (t *Tree) Freeze(ctx context.Context, path string) error {
 
 // Thaw lets a frozen group run again.
 func (t *Tree) Thaw(ctx context.Context, path string) error {
+	if !t.CanFreeze() {
+		return nil
+	}
 	if t.mode == V2 {
 		return t.set(ctx, path, "cgroup.freeze", "0", frozen2(false))
 	}
@@ -36,6 +43,9 @@ func (t *Tree) Thaw(ctx context.Context, path string) error {
 
 // Frozen says whether a group is frozen.
 func (t *Tree) Frozen(path string) (bool, error) {
+	if !t.CanFreeze() {
+		return false, nil
+	}
 	if t.mode == V2 {
 		return frozen2(true)(t, path)
 	}
