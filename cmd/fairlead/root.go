@@ -57,7 +57,7 @@ func newRootCommand(term *terminal) *cobra.Command {
 // addCommands lists every command once.
 func addCommands(root *cobra.Command, term *terminal) {
 	for group, commands := range map[string][]*cobra.Command{
-		groupRun: {newRunCommand(term), newDeployCommand(term), newBuildCommand(term), newUpCommand(term), newDownCommand(term)},
+		groupRun: {newRunCommand(term), newDeployCommand(term), newBuildCommand(term), newDevCommand(term), newUpCommand(term), newDownCommand(term)},
 		groupService: {
 			newListCommand(term),
 			newRevisionsCommand(term),

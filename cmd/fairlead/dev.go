@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+)
+
+func newDevCommand(term *terminal) *cobra.Command {
+	r := &runner{term: term}
+	cmd := r.command("dev [PATH]", "Run a folder of source, and again whenever it changes",
+		"Dev does what run does and watches the folder: a change is built and takes over when it is ready, without a\n"+
+			"request being dropped. While a build fails, or what it made does not start, the version before goes on. Hidden\n"+
+			"folders and those that tools fill (node_modules, vendor, dist, bin, __pycache__) are not watched.")
+	if err := cmd.Flags().MarkHidden("print"); err != nil {
+		panic(err) // The flag was defined by command.
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		argument := "."
+		if len(args) == 1 {
+			argument = args[0]
+		}
+		return r.dev(cmd, argument)
+	}
+	return cmd
+}
+
+// developing is one run of `fairlead dev`.
+type developing struct {
+	*runner
+	session *session
+	path    string
+	service *servingv1.Service
+	// image is what was applied last; empty before the first build that worked.
+	image string
+	// running says that some version answers.
+	running bool
+	follow  func()
+}
+
+func (r *runner) dev(cmd *cobra.Command, argument string) (err error) {
+	path, isPath, err := sourceFolder(argument)
+	if err != nil {
+		return err
+	}
+	if !isPath {
+		return withTry(usagef("%s is no folder on this machine, and only a folder can be watched", argument), "fairlead run %s", argument)
+	}
+	name, err := r.name(argument, path, isPath)
+	if err != nil {
+		return err
+	}
+	service, err := r.service.service(name, r.target.namespace, argument)
+	if err != nil {
+		return err
+	}
+	watch, err := watchFolder(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, watch.close()) }()
+	s, err := r.open(cmd)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	existed, err := s.exists(cmd.Context(), service.Namespace, name)
+	if err != nil {
+		return err
+	}
+	d := &developing{runner: r, session: s, path: path, service: service}
+	if !existed {
+		defer func() {
+			if d.image != "" {
+				r.remove(cmd.Context(), s, d.service)
+			}
+		}()
+	}
+	return d.loop(cmd.Context(), watch)
+}
+
+// loop builds and swaps after each change, until ctx ends.
+func (d *developing) loop(ctx context.Context, watch *folderWatch) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var following sync.WaitGroup
+	defer following.Wait()
+	defer cancel()
+	d.follow = sync.OnceFunc(func() {
+		following.Go(func() {
+			if err := d.session.follow(ctx, d.service.Namespace, d.service.Name, d.term.out); err != nil {
+				d.term.note("fairlead: %v", err)
+			}
+		})
+	})
+	d.swap(ctx, time.Now())
+	for {
+		changed, err := watch.next(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		d.term.note("changed  %s", changed)
+		d.swap(ctx, time.Now())
+	}
+}
+
+// swap brings the folder as it is now into service, and tells when it cannot; what runs goes on then.
+func (d *developing) swap(ctx context.Context, begin time.Time) {
+	err := d.trySwap(ctx, begin)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	d.term.note("fairlead: %v", err)
+	if !d.running {
+		d.term.note("Nothing runs yet; waiting for a change of %s", d.path)
+	} else {
+		d.term.note("The version before goes on; waiting for a change of %s", d.path)
+	}
+}
+
+func (d *developing) trySwap(ctx context.Context, begin time.Time) error {
+	image, err := d.build(ctx, d.session, d.path, d.service.Name)
+	if err != nil {
+		return err
+	}
+	if image == d.image {
+		d.term.note("The same program as before: nothing to swap")
+		return nil
+	}
+	wanted := d.service.DeepCopy()
+	wanted.Spec.Template.Spec.Containers[0].Image = image
+	applied, err := d.session.apply(ctx, wanted)
+	if err != nil {
+		return err
+	}
+	// From here on the service is there, and has to go with this process.
+	d.image, d.service.UID = image, applied.UID
+	ready, err := d.await(ctx, d.session, applied)
+	if err != nil {
+		return err
+	}
+	d.term.note("Ready in %s: revision %s", took(time.Since(begin)), ready.Status.LatestReadyRevisionName)
+	if !d.running {
+		d.running = true
+		fmt.Fprintln(d.term.out, publicURL(ready.Status.URL, d.session.info.Gateway))
+		d.term.note("Watching %s; Ctrl-C ends it", d.path)
+	}
+	d.follow()
+	return nil
+}
