@@ -11,13 +11,10 @@ type seed struct {
 	data                       map[string]string
 }
 
-// DefaultDomain is the domain of a fresh installation: names under it reach this machine in every browser.
-const DefaultDomain = "localhost"
-
 // SeedConfigMaps gives the settings of a fresh installation. Every value is upstream's default, written out so that
-// `kubectl edit` shows what can be changed, except config-domain (localhost) and, in config-network,
-// autocreate-cluster-domain-claims (true: one machine has one owner). Keys without a default are left out, and so are
-// those whose default follows another key. The caller owns the result.
+// `kubectl edit` shows what can be changed, except config-domain (empty: the daemon's setting holds until a domain is
+// named there) and, in config-network, autocreate-cluster-domain-claims (true: one machine has one owner). Keys without
+// a default are left out, and so are those whose default follows another key. The caller owns the result.
 func SeedConfigMaps() []*corev1.ConfigMap {
 	var out []*corev1.ConfigMap
 	for _, s := range append(servingSeeds(), eventingSeeds()...) {
@@ -91,7 +88,7 @@ func servingSeeds() []seed {
 			"digest-resolution-timeout":         "10s",
 			"progress-deadline":                 "600s",
 		}},
-		{ServingNamespace, "config-domain", "controller", map[string]string{DefaultDomain: ""}},
+		{ServingNamespace, "config-domain", "controller", map[string]string{}},
 		{ServingNamespace, "config-observability", "observability", map[string]string{
 			"logging.enable-request-log":       "false",
 			"logging.enable-probe-request-log": "false",
