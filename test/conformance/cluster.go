@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -33,7 +34,6 @@ func baseSettings() []setting {
 	return []setting{
 		{"config-network", "autocreate-cluster-domain-claims", "true"},
 		{"config-deployment", "progress-deadline", "120s"},
-		{"config-observability", "logging.enable-request-log", "true"},
 	}
 }
 
@@ -133,7 +133,7 @@ func readObjects(file string) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	for {
 		object := &unstructured.Unstructured{}
-		err := decoder.Decode(object)
+		err := decoder.Decode(&object.Object)
 		if errors.Is(err, io.EOF) {
 			return objects, nil
 		}
@@ -146,50 +146,66 @@ func readObjects(file string) ([]*unstructured.Unstructured, error) {
 	}
 }
 
-// apply sets values in ConfigMaps and gives back the patches that undo it.
+// apply sets values in ConfigMaps and gives back what restore needs to undo it.
 func (c *cluster) apply(ctx context.Context, settings []setting) ([]setting, error) {
 	var undo []setting
-	maps := c.kube.CoreV1().ConfigMaps(systemNamespace)
 	for _, s := range settings {
-		before, err := maps.Get(ctx, s.configMap, metav1.GetOptions{})
+		before, err := c.kube.CoreV1().ConfigMaps(systemNamespace).Get(ctx, s.configMap, metav1.GetOptions{})
 		if err != nil {
-			return undo, fmt.Errorf("read ConfigMap %s: %w", s.configMap, err)
+			return nil, fmt.Errorf("read ConfigMap %s: %w", s.configMap, err)
 		}
-		old, had := before.Data[s.key]
-		if err := c.set(ctx, s, true); err != nil {
-			return undo, err
-		}
-		if had {
-			undo = append(undo, setting{s.configMap, s.key, old})
-		} else {
-			undo = append(undo, setting{s.configMap, s.key, ""})
-		}
+		undo = append(undo, setting{s.configMap, s.key, before.Data[s.key]})
 	}
-	return undo, nil
+	return undo, c.set(ctx, settings)
 }
 
 // restore undoes apply; a key that was not there is removed.
 func (c *cluster) restore(ctx context.Context, settings []setting) error {
+	return c.set(ctx, settings)
+}
+
+// set writes all values of a ConfigMap at once, as they are checked together. An empty one removes the key.
+func (c *cluster) set(ctx context.Context, settings []setting) error {
+	values := map[string]map[string]any{}
 	for _, s := range settings {
-		if err := c.set(ctx, s, s.value != ""); err != nil {
+		if values[s.configMap] == nil {
+			values[s.configMap] = map[string]any{}
+		}
+		values[s.configMap][s.key] = nil
+		if s.value != "" {
+			values[s.configMap][s.key] = s.value
+		}
+	}
+	for name, data := range values {
+		patch, err := json.Marshal(map[string]any{"data": data})
+		if err != nil {
 			return err
+		}
+		_, err = c.kube.CoreV1().ConfigMaps(systemNamespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+		if err != nil {
+			return fmt.Errorf("change ConfigMap %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (c *cluster) set(ctx context.Context, s setting, present bool) error {
-	var value any
-	if present {
-		value = s.value
-	}
-	patch, err := json.Marshal(map[string]any{"data": map[string]any{s.key: value}})
+// requestLogging is what upstream's test configuration has in config-observability; its tests compare the template.
+func requestLogging(upstreamTest string) ([]setting, error) {
+	objects, err := readObjects(filepath.Join(upstreamTest, "config", "ytt", "core", "overlay-config-observability.yaml"))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = c.kube.CoreV1().ConfigMaps(systemNamespace).Patch(ctx, s.configMap, types.MergePatchType, patch, metav1.PatchOptions{})
-	if err != nil {
-		return fmt.Errorf("set %s in ConfigMap %s: %w", s.key, s.configMap, err)
+	var settings []setting
+	for _, o := range objects {
+		data, _, err := unstructured.NestedStringMap(o.Object, "data")
+		if err != nil {
+			return nil, err
+		}
+		for key, value := range data {
+			if strings.HasPrefix(key, "logging.") {
+				settings = append(settings, setting{"config-observability", key, value})
+			}
+		}
 	}
-	return nil
+	return settings, nil
 }

@@ -44,7 +44,11 @@ func (r *runner) runSuites(ctx context.Context, chosen []suite, images string) (
 	if err := c.createTestObjects(ctx, r.upstream); err != nil {
 		return false, err
 	}
-	if _, err := c.apply(ctx, baseSettings()); err != nil {
+	logging, err := requestLogging(r.upstream)
+	if err != nil {
+		return false, err
+	}
+	if _, err := c.apply(ctx, append(baseSettings(), logging...)); err != nil {
 		return false, err
 	}
 	var results []*result
@@ -100,9 +104,12 @@ func (r *runner) runSuite(ctx context.Context, s suite) ([]*result, error) {
 	defer stop()
 	results, readErr := readEvents(s.name, stdout, func(res *result) {
 		r.note("%s %-10s %s (%.1f s)", time.Now().UTC().Format(time.TimeOnly), res.outcome, res.test, res.seconds)
+		fmt.Fprintf(suiteLog, "===== %s %s\n%s\n", res.outcome, res.test, strings.Join(res.output, ""))
 	})
 	for _, res := range results {
-		fmt.Fprintf(suiteLog, "===== %s %s\n%s\n", res.outcome, res.test, strings.Join(res.output, ""))
+		if res.outcome == "unfinished" {
+			fmt.Fprintf(suiteLog, "===== %s %s\n%s\n", res.outcome, res.test, strings.Join(res.output, ""))
+		}
 	}
 	if err := cmd.Wait(); err != nil {
 		return results, fmt.Errorf("suite %s: %w; its output is %s", s.name, err, suiteLog.Name())
