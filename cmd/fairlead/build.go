@@ -128,11 +128,26 @@ func (s *session) build(ctx context.Context, term *terminal, from source) (strin
 		return "", err
 	}
 	repository := fmt.Sprintf("%s/%s/%s", s.info.Registry, from.namespace, from.name)
-	if err := build.Push(ctx, result, repository+":latest", build.PushOptions{PlainHTTP: true, Token: request.RegistryToken}); err != nil {
+	if err := build.Push(ctx, result, repository+":latest", build.PushOptions{
+		PlainHTTP: true, Token: request.RegistryToken, Progress: pushProgress(term),
+	}); err != nil {
 		return "", err
 	}
 	term.note("%-8s %s in %s", "built", shortDigest(result.Digest.String()), took(time.Since(begin)))
 	return repository + "@" + result.Digest.String(), nil
+}
+
+// pushProgress writes a line for each tenth of a large image.
+func pushProgress(term *terminal) func(done, total int64) {
+	const large, tenths = 32 << 20, 10
+	var told int64
+	return func(done, total int64) {
+		if total < large || done*tenths/total <= told {
+			return
+		}
+		told = done * tenths / total
+		term.note("%-8s %d%% of %s", "push", told*tenths, byteSize(total))
+	}
 }
 
 // build is the step of run and deploy.

@@ -146,11 +146,15 @@ func TestSizeLimit(t *testing.T) {
 		t.Errorf("below the limit: %v", err)
 	}
 	big := strings.Repeat("x", 200)
-	if err := s.PutBlob(t.Context(), "x", digest.FromString(big), strings.NewReader(big)); err != nil {
-		t.Errorf("a blob that starts below the limit: %v", err)
+	if err := s.PutBlob(t.Context(), "x", digest.FromString(big), strings.NewReader(big)); !errors.Is(err, oci.ErrFull) {
+		t.Errorf("a blob that is larger than what is left: %v", err)
+	}
+	rest := strings.Repeat("y", 99)
+	if err := s.PutBlob(t.Context(), "x", digest.FromString(rest), strings.NewReader(rest)); err != nil {
+		t.Errorf("a blob that just fits: %v", err)
 	}
 	if err := s.PutBlob(t.Context(), "x", digest.FromString("b"), strings.NewReader("b")); !errors.Is(err, oci.ErrFull) {
-		t.Errorf("over the limit: %v", err)
+		t.Errorf("a blob when nothing is left: %v", err)
 	}
 }
 

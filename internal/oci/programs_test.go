@@ -3,6 +3,7 @@ package oci_test
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,6 +18,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/crane"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/fairlead-dev/fairlead/internal/oci"
 	"github.com/fairlead-dev/fairlead/internal/oci/ocitest"
@@ -288,4 +292,37 @@ func describeTree(t *testing.T, dir string) []string {
 	}
 	slices.Sort(lines)
 	return lines
+}
+
+// TestCrane uses what the crane program is made of.
+func TestCrane(t *testing.T) {
+	source := ocitest.Store(t)
+	d := ocitest.Add(t, source, "team/app", "v1", text("content"))
+	s := open(t, oci.Config{})
+	from, to := serve(t, source)+"/team/app:v1", serve(t, s)
+	if err := crane.Copy(from, to+"/copied:v2"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := crane.Digest(to + "/copied:v2"); err != nil || got != d.String() {
+		t.Errorf("copied it is %s, %v, want %s", got, err, d)
+	}
+	image, err := crane.Pull(to + "/copied:v2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(validate.Image(image), crane.Push(image, to+"/other:v3"), crane.Tag(to+"/other:v3", "v4")); err != nil {
+		t.Error(err)
+	}
+	if tags, err := crane.ListTags(to + "/other"); err != nil || !slices.Equal(tags, []string{"v3", "v4"}) {
+		t.Errorf("tags are %v, %v", tags, err)
+	}
+	if names, err := crane.Catalog(to); err != nil || !slices.Equal(names, []string{"copied", "other"}) {
+		t.Errorf("repositories are %v, %v", names, err)
+	}
+	if err := crane.Delete(to + "/other@" + d.String()); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Inspect("other:v4"); !errors.Is(err, oci.ErrNotFound) {
+		t.Errorf("deleted, it gives %v", err)
+	}
 }

@@ -20,6 +20,7 @@ import (
 type upload struct {
 	id   string
 	repo string
+	room int64 // the most bytes it may have; 0 means no limit
 
 	// mu guards what follows; a second writer finds it locked and is refused.
 	mu       sync.Mutex
@@ -44,15 +45,19 @@ const (
 var errUploadBusy = errors.New("another request is writing to this upload")
 
 func (t *uploadTable) create(s *Store, repo string) (*upload, error) {
-	if limit := s.conf.SizeLimitBytes; limit > 0 && s.blobs.totalBytes.Load() >= limit {
-		return nil, fmt.Errorf("%w: %d of %d bytes are used: prune images, or raise the limit", ErrFull, s.blobs.totalBytes.Load(), limit)
+	var room int64
+	if limit := s.conf.SizeLimitBytes; limit > 0 {
+		used := s.blobs.totalBytes.Load()
+		if room = limit - used; room <= 0 {
+			return nil, fmt.Errorf("%w: %d of %d bytes are used: prune images, or raise the limit", ErrFull, used, limit)
+		}
 	}
 	id := rand.Text()
 	f, err := os.OpenFile(filepath.Join(s.layout.dir, uploadsFolder, id), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("upload to %s: %w", repo, err)
 	}
-	u := &upload{id: id, repo: repo, file: f, sum: sha256.New(), lastUsed: s.now()}
+	u := &upload{id: id, repo: repo, room: room, file: f, sum: sha256.New(), lastUsed: s.now()}
 	t.mu.Lock()
 	if t.open == nil {
 		t.open = map[string]*upload{}
@@ -141,8 +146,14 @@ func (u *upload) writeFrom(ctx context.Context, r io.Reader) (int64, error) {
 		return 0, fmt.Errorf("upload %s: %w", u.id, ErrNotFound)
 	}
 	u.lastUsed = time.Now()
+	if u.room > 0 {
+		r = io.LimitReader(r, u.room-u.size+1) // one byte more tells that there is too much
+	}
 	n, err := copyHashed(ctx, u.file, u.sum, r, u.size)
 	u.size += n
+	if err == nil && u.room > 0 && u.size > u.room {
+		return n, fmt.Errorf("upload to %s: %w: %d bytes were left: prune images, or raise the limit", u.repo, ErrFull, u.room)
+	}
 	if err != nil {
 		return n, fmt.Errorf("upload to %s after %d bytes: %w", u.repo, u.size, err)
 	}
