@@ -135,11 +135,22 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return err
 		}
 		ready()
-		// Starting makes twice the garbage of what stays.
-		debug.FreeOSMemory()
+		group.Go(func() error { settle(ctx); return nil })
 		return keeper.Run(ctx, func() {})
 	})
 	return group.Wait()
+}
+
+// settleAfter is how long after ready the schemas of the definitions are being built.
+const settleAfter = 3 * time.Second
+
+// settle gives memory back when the start is over, which makes twice the garbage of what stays.
+func settle(ctx context.Context) {
+	select {
+	case <-time.After(settleAfter):
+		debug.FreeOSMemory()
+	case <-ctx.Done():
+	}
 }
 
 // ignoreEnd drops an error that only says that the server was stopped.
