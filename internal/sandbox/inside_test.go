@@ -246,6 +246,11 @@ func TestExec(t *testing.T) {
 	if err != nil || code != 0 || out.String() != "1000 1001 [1002]" {
 		t.Errorf("id: %d, %v, %q", code, err, out.String())
 	}
+	out.Reset()
+	code, err = i.Exec(t.Context(), "", sandbox.ExecOptions{Args: []string{"/payload", "read", "/proc/self/status"}, Stdout: &out})
+	if err != nil || code != 0 || !strings.Contains(out.String(), "Seccomp:\t2") || !strings.Contains(out.String(), "NoNewPrivs:\t1") {
+		t.Errorf("exec is not as hardened as the container: %d, %v, %q", code, err, out.String())
+	}
 	if _, err = i.Exec(t.Context(), "", sandbox.ExecOptions{Args: []string{"/nothing"}}); err == nil {
 		t.Error("a program that is not there ran")
 	}

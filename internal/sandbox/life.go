@@ -28,6 +28,7 @@ type life struct {
 	killed  bool
 	reason  string // why it drains
 	message string
+	counted Phase // as in the metric; empty: not at all
 }
 
 // run is a container of an instance and where it is in its life.
@@ -112,6 +113,7 @@ func (l *life) run(closing, lost <-chan struct{}) {
 		case <-closing:
 			if l.i.m.cfg.Keep {
 				l.publish()
+				l.count(PhaseGone) // not counted here any more
 				return
 			}
 			closing = nil

@@ -130,12 +130,29 @@ func (l *life) publish() {
 		l.state.ReadyAt = l.i.now()
 		l.i.m.metrics.wake.Observe(l.state.ReadyAt.Sub(l.state.Started).Seconds())
 	}
+	l.count(l.state.Phase)
 	l.i.publish(l.state)
 	if l.state.Phase == PhaseGone {
 		return
 	}
 	if err := l.saveRecord(); err != nil {
 		l.i.m.log.Error("writing down the state of an instance", "instance", l.i.id, "err", err)
+	}
+}
+
+// count keeps the number of instances in each phase.
+func (l *life) count(phase Phase) {
+	if phase == l.counted {
+		return
+	}
+	gauge := l.i.m.metrics.instances
+	if l.counted != "" {
+		gauge.WithLabelValues(string(l.counted)).Dec()
+	}
+	l.counted = ""
+	if phase != PhaseGone {
+		gauge.WithLabelValues(string(phase)).Inc()
+		l.counted = phase
 	}
 }
 

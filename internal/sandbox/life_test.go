@@ -1,6 +1,7 @@
 package sandbox_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,25 @@ func TestMissingProgram(t *testing.T) {
 	}
 }
 
+func TestMissingRuntime(t *testing.T) {
+	needRoot(t)
+	spec := web(t) // built before the compiler is hidden
+	t.Setenv("PATH", t.TempDir())
+	if _, err := sandbox.New(sandbox.Config{Dir: t.TempDir()}); !errors.Is(err, sandbox.ErrRuntimeMissing) {
+		t.Errorf("without any runtime: %v", err)
+	}
+	m := start(t, sandbox.Config{Runtime: "process"})
+	for _, runtime := range []string{"runsc", "crun"} {
+		_, err := m.Create(t.Context(), with(spec, runtime))
+		if !errors.Is(err, sandbox.ErrRuntimeMissing) || !strings.Contains(err.Error(), runtime) {
+			t.Errorf("%s: %v", runtime, err)
+		}
+	}
+	if _, err := m.Create(t.Context(), with(spec, "other")); !errors.Is(err, sandbox.ErrSpec) {
+		t.Errorf("unknown runtime: %v", err)
+	}
+}
+
 func TestCrashRestarts(t *testing.T) {
 	m := start(t, sandbox.Config{})
 	i := startReady(t, m, web(t))
@@ -132,4 +152,9 @@ func TestOOM(t *testing.T) {
 	if s.Reason != sandbox.ReasonOOMKilled || s.Containers[0].Exit.Reason != sandbox.ReasonOOMKilled {
 		t.Errorf("state %+v, exit %+v", s, s.Containers[0].Exit)
 	}
+}
+
+func with(s sandbox.Spec, runtime string) sandbox.Spec {
+	s.Runtime = runtime
+	return s
 }

@@ -30,24 +30,55 @@ const (
 // openNames reads the names given before. A torn last line is forgotten.
 func openNames(path string) (*names, error) {
 	n := &names{byName: map[string]netip.Addr{}, byAddr: map[netip.Addr]string{}}
-	old, err := os.Open(path)
-	if err == nil {
-		defer old.Close()
-		lines := bufio.NewScanner(old)
-		for lines.Scan() {
-			if name := lines.Text(); validHost(name) {
-				n.put(name)
-			}
-		}
-		err = lines.Err()
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	given, lines, err := readNames(path)
+	if err != nil {
 		return nil, fmt.Errorf("reading the names given to instances: %w", err)
+	}
+	if extra := (len(given) - nameCount) / nameCount * nameCount; extra > 0 || lines != len(given) {
+		// Whole rounds of addresses are dropped, so that the others keep theirs.
+		given = given[max(extra, 0):]
+		if err := writeNames(path, given); err != nil {
+			return nil, fmt.Errorf("shortening the names given to instances: %w", err)
+		}
+	}
+	for _, name := range given {
+		n.put(name)
 	}
 	if n.file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		return nil, fmt.Errorf("opening the names given to instances: %w", err)
 	}
 	return n, nil
+}
+
+// readNames also gives how many lines there were, good or not.
+func readNames(path string) (given []string, lines int, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	for scan := bufio.NewScanner(f); ; lines++ {
+		if !scan.Scan() {
+			return given, lines, scan.Err()
+		}
+		if name := scan.Text(); validHost(name) {
+			given = append(given, name)
+		}
+	}
+}
+
+func writeNames(path string, given []string) error {
+	data := strings.Join(given, "\n")
+	if len(given) > 0 {
+		data += "\n"
+	}
+	if err := os.WriteFile(path+".new", []byte(data), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 func (n *names) put(name string) netip.Addr {

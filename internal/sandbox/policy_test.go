@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -88,5 +89,31 @@ func TestNamesLast(t *testing.T) {
 	}
 	if got := n.name(a); got != "a.example" {
 		t.Errorf("%s stands for %q", a, got)
+	}
+}
+
+func TestNamesAreBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "names")
+	var all []string
+	for i := range 2*nameCount + 5 {
+		all = append(all, fmt.Sprintf("h%d.example", i))
+	}
+	if err := writeNames(path, all); err != nil {
+		t.Fatal(err)
+	}
+	n, err := openNames(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.close()
+	last, err := n.address(all[len(all)-1])
+	if err != nil || last != netip.AddrFrom4([4]byte{198, 18, 0, 5}) {
+		t.Errorf("the last name has %s, %v", last, err)
+	}
+	if kept, _, err := readNames(path); err != nil || len(kept) != nameCount+5 {
+		t.Errorf("%d names are kept, %v", len(kept), err)
+	}
+	if len(n.byName) != len(n.byAddr) {
+		t.Errorf("%d names, %d addresses", len(n.byName), len(n.byAddr))
 	}
 }
