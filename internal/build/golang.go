@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -60,12 +59,10 @@ type goPackage struct {
 	Dir        string
 	ImportPath string
 	Name       string
-	Target     string
-	Module     *struct{ Path, Dir string }
 }
 
 func (j *job) goList(ctx context.Context, pattern string) ([]goPackage, error) {
-	out, err := j.goRun(ctx, nil, "list", "-e", "-json=Dir,ImportPath,Name,Module", pattern)
+	out, err := j.run(ctx, j.Dir, nil, "go", "list", "-e", "-json=Dir,ImportPath,Name", pattern)
 	if err != nil {
 		return nil, err
 	}
@@ -83,22 +80,6 @@ func (j *job) goList(ctx context.Context, pattern string) ([]goPackage, error) {
 			found = append(found, p)
 		}
 	}
-}
-
-// goRun runs the go command in the folder. What it complains about is in the error.
-func (j *job) goRun(ctx context.Context, env []string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = j.Dir
-	cmd.Env = append(append(os.Environ(), "GOWORK="+os.Getenv("GOWORK")), env...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		if errors.Is(err, exec.ErrNotFound) {
-			return nil, errors.New("the go command is not installed: install Go, or give a Dockerfile")
-		}
-		return nil, fmt.Errorf("go %s: %w\n%s", args[0], err, strings.TrimSpace(stderr.String()))
-	}
-	return stdout.Bytes(), nil
 }
 
 // mainPackage finds the one package to build.
@@ -200,7 +181,7 @@ func (j *job) goImage(ctx context.Context, pkg goPackage, platform Platform) (v1
 // compile builds the program and gives its path. With a cache the file stays where it was, so that the go command finds
 // it up to date and does not link again.
 func (j *job) compile(ctx context.Context, pkg goPackage, goos, arch string) (string, func(), error) {
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(append([]string{"-s", "-w"}, j.Go.Ldflags...), " ")}
+	args := []string{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(append([]string{"-s", "-w"}, j.Go.Ldflags...), " ")}
 	args = append(args, j.Go.Flags...)
 	env := append([]string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + arch}, j.Go.Env...)
 	var dir string
@@ -217,7 +198,7 @@ func (j *job) compile(ctx context.Context, pkg goPackage, goos, arch string) (st
 	}
 	program := filepath.Join(dir, "program")
 	j.say("compile", "go build %s for %s/%s", pkg.ImportPath, goos, arch)
-	if _, err := j.goRun(ctx, env, append(args, "-o", program, pkg.Dir)...); err != nil {
+	if _, err := j.run(ctx, j.Dir, env, append(args, "-o", program, pkg.Dir)...); err != nil {
 		done()
 		return "", nil, err
 	}
