@@ -304,3 +304,23 @@ func TestRestartKeepsEverything(t *testing.T) {
 		t.Errorf("the token from before: %v, want forbidden, not unauthorized", err)
 	}
 }
+
+func TestNewerDefinitionReplacesTheStoredOne(t *testing.T) {
+	w := begin(t, "", withWidgets)
+	if _, err := widgetClient(t, w, "default").Create(t.Context(), widget("a"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.stop()
+	w = begin(t, w.home, func(c *api.Config) {
+		d := widgets()
+		d.Spec.Versions[0].AdditionalPrinterColumns = []apiextensionsv1.CustomResourceColumnDefinition{{Name: "Size", Type: "integer", JSONPath: ".spec.size"}}
+		second := *d.Spec.Versions[0].DeepCopy()
+		second.Name, second.Storage = "v2", false
+		d.Spec.Versions = append(d.Spec.Versions, second)
+		c.Definitions = []*apiextensionsv1.CustomResourceDefinition{d}
+	})
+	data, err := w.client(t).RESTClient().Get().AbsPath("/apis/example.com/v2/namespaces/default/widgets/a").SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").DoRaw(t.Context())
+	if err != nil || !strings.Contains(string(data), `"name":"Size"`) {
+		t.Errorf("%s, %v", data, err)
+	}
+}

@@ -25,7 +25,8 @@ type Config struct {
 	Listen string
 	// Listener, when set, is used instead of one made for Listen. The server closes it.
 	Listener net.Listener
-	// Insecure serves plain HTTP. It is refused for a host that is not loopback.
+	// Insecure serves plain HTTP, to which clients send no token: whoever reaches the port is the administrator, web
+	// pages excepted. It is refused for a host that is not loopback.
 	Insecure bool
 	// Kubeconfig is the file that gets an administrator's kubeconfig; empty is Dir/kubeconfig.
 	Kubeconfig string

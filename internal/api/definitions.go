@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 )
 
 const (
@@ -84,16 +85,25 @@ func loadDefinition(ctx context.Context, client v1.CustomResourceDefinitionInter
 	if stored == nil {
 		_, err = client.Create(ctx, wanted, metav1.CreateOptions{})
 	} else if stored.Annotations[formAnnotation] != wanted.Annotations[formAnnotation] || !equality.Semantic.DeepEqual(stored.Labels, wanted.Labels) {
-		changed := stored.DeepCopy()
-		changed.Spec = wanted.Spec
-		changed.Labels = wanted.Labels
-		changed.Annotations = wanted.Annotations
-		_, err = client.Update(ctx, changed, metav1.UpdateOptions{})
+		err = updateDefinition(ctx, client, wanted)
 	}
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("api: load definition %s: %w", wanted.Name, err)
 	}
 	return nil
+}
+
+// updateDefinition replaces what is stored, again if the server's own controllers wrote its status meanwhile.
+func updateDefinition(ctx context.Context, client v1.CustomResourceDefinitionInterface, wanted *apiextensionsv1.CustomResourceDefinition) error {
+	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		changed, err := client.Get(ctx, wanted.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		changed.Spec, changed.Labels, changed.Annotations = wanted.Spec, wanted.Labels, wanted.Annotations
+		_, err = client.Update(ctx, changed, metav1.UpdateOptions{})
+		return err
+	})
 }
 
 // waitServed waits until discovery lists every version of every definition.

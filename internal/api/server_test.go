@@ -2,7 +2,9 @@ package api_test
 
 import (
 	"context"
+	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -134,5 +136,59 @@ func TestConfigMap(t *testing.T) {
 	got, err := client.CoreV1().ConfigMaps("default").Get(t.Context(), "a", metav1.GetOptions{})
 	if err != nil || got.Data["k"] != "v" || got.UID != made.UID {
 		t.Fatalf("got %v, %v", got, err)
+	}
+}
+
+func TestPlainHTTP(t *testing.T) {
+	w := begin(t, "", func(c *api.Config) { c.Insecure = true })
+	if !strings.HasPrefix(w.URL(), "http://127.0.0.1:") {
+		t.Errorf("URL %s", w.URL())
+	}
+	if _, err := w.client(t).CoreV1().Namespaces().Get(t.Context(), "default", metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
+	page, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.URL()+"/api/v1/namespaces", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page.Header.Set("Origin", "http://example.com")
+	answer, err := http.DefaultClient.Do(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusForbidden {
+		t.Errorf("a web page got %d", answer.StatusCode)
+	}
+	_, err = api.New(api.Config{Dir: t.TempDir(), Etcd: "unix:///nowhere", Listen: "0.0.0.0:0", Insecure: true})
+	if err == nil || !strings.Contains(err.Error(), "loopback only") {
+		t.Errorf("plain HTTP for everybody: %v", err)
+	}
+}
+
+func TestBusyPort(t *testing.T) {
+	w := begin(t, "", nil)
+	_, err := api.New(api.Config{Dir: t.TempDir(), Etcd: "unix:///nowhere", Listen: w.Addr().String()})
+	if err == nil || !strings.Contains(err.Error(), w.Addr().String()) || !strings.Contains(err.Error(), "--api-listen") {
+		t.Errorf("busy port: %v", err)
+	}
+}
+
+// TestCertificateStays wants the same certificate over restarts, and a new one when a name is added.
+func TestCertificateStays(t *testing.T) {
+	dir := t.TempDir()
+	ca := func(names ...string) string {
+		s, err := api.New(api.Config{Dir: dir, Etcd: "unix:///nowhere", Listen: "127.0.0.1:0", Names: names})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(s.CA())
+	}
+	first := ca()
+	if ca() != first {
+		t.Error("another certificate after a restart")
+	}
+	if ca("example.com") == first {
+		t.Error("the same certificate for another name")
 	}
 }
