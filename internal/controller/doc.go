@@ -11,8 +11,8 @@
 // touches no API object: [Controller.Wake] posts to the scaler, which starts the spare it keeps. What the scaler does is written
 // to the API afterwards (Pods, Deployment, Endpoints and the other views), by a queue of its own.
 //
-// Wake, Logs, Exec, PortForward and Caller may be called from any goroutine. The order of locks: none is held while another is
-// taken.
+// Wake, Pod, LogDir, PortForward and Caller may be called from any goroutine. The order of locks: that of the scalers before that of
+// a box; besides, none is held while another is taken.
 //
 //	c, err := controller.New(controller.Config{REST: loopback, Images: images, Sandboxes: sandboxes, Gateway: gw})
 //	err = c.Run(ctx, ready)
