@@ -18,7 +18,7 @@ func newDeleteCommand(term *terminal) *cobra.Command {
 		timeout time.Duration
 	)
 	cmd := &cobra.Command{
-		Use:     "delete TYPE NAME... | TYPE/NAME... | -f FILE",
+		Use:     "delete TYPE NAME... | TYPE/NAME... | SERVICE... | -f FILE",
 		Short:   "Delete objects",
 		Long:    "Delete deletes objects and what belongs to them, and waits until they are gone.",
 		Example: "  fairlead delete ksvc hello\n  fairlead delete -f service.yaml --ignore-not-found\n  fairlead delete ksvc --all",
@@ -78,7 +78,7 @@ func runDelete(ctx context.Context, cmd *cobra.Command, term *terminal, d deleti
 	if len(d.files.paths) > 0 {
 		return c.DeleteManifests(ctx, manifests, d.options, term.out)
 	}
-	targets, err := c.Resolve(d.args)
+	targets, err := d.flags.targets(cmd, c, d.args)
 	if err != nil {
 		return err
 	}

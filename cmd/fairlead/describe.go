@@ -9,14 +9,14 @@ import (
 func newDescribeCommand(term *terminal) *cobra.Command {
 	var flags objectFlags
 	cmd := &cobra.Command{
-		Use:   "describe TYPE [NAME...] | TYPE/NAME...",
+		Use:   "describe TYPE [NAME...] | TYPE/NAME... | SERVICE...",
 		Short: "Show everything about objects, with their conditions and events",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := flags.objects(cmd, term)
 			if err != nil {
 				return err
 			}
-			targets, err := c.Resolve(args)
+			targets, err := flags.targets(cmd, c, args)
 			if err != nil {
 				return asUsage(err)
 			}

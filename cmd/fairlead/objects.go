@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,6 +39,25 @@ func (f *objectFlags) objects(cmd *cobra.Command, term *terminal) (*object.Clien
 		return nil, err
 	}
 	return object.New(c.config, term.err)
+}
+
+// targets finds what the arguments of a command name. Where the first is no kind and all are services, they mean these.
+func (f *objectFlags) targets(cmd *cobra.Command, c *object.Client, args []string) ([]object.Target, error) {
+	targets, err := c.Resolve(args)
+	hasSlash := func(arg string) bool { return strings.Contains(arg, "/") }
+	if err == nil || len(args) == 0 || slices.ContainsFunc(args, hasSlash) {
+		return targets, err
+	}
+	services, dialErr := f.dial(cmd)
+	if dialErr != nil {
+		return nil, err
+	}
+	for _, name := range args {
+		if _, notThere := services.getService(cmd.Context(), f.namespace, name); notThere != nil {
+			return nil, err
+		}
+	}
+	return c.Resolve(append([]string{"services.serving.knative.dev"}, args...))
 }
 
 // asUsage gives the mistakes in a command line that package object found the exit code of a usage error.
