@@ -217,14 +217,22 @@ func (x *exchange) joining(cold bool) {
 
 // send makes one attempt. It gives an answer whose first byte came in time, or an error.
 func (x *exchange) send(out *http.Request, i *instance) (*http.Response, error) {
+	before := len(x.timeouts)
 	if d := x.spec.ResponseStartTimeout; d > 0 {
 		x.starting = x.after(d, errStartTimeout)
 	}
-	if d := x.spec.IdleTimeout; d > 0 && x.idle == nil {
+	switch d := x.spec.IdleTimeout; {
+	case d > 0 && x.idle == nil:
 		x.idle = watchIdle(d, x.cancel)
+	case d > 0:
+		x.idle.progress()
 	}
 	res, err := i.roundTripper(x.spec.Protocol).RoundTrip(out)
 	if err != nil {
+		for _, t := range x.timeouts[before:] { // the next instance has its own time
+			t.Stop()
+		}
+		x.timeouts = x.timeouts[:before]
 		return nil, err
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {

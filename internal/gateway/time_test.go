@@ -268,6 +268,25 @@ func TestUnreachableInstanceIsRetriedAndAvoided(t *testing.T) {
 	})
 }
 
+// TestEachInstanceHasItsOwnTimeToBegin holds that the time in which an instance could not be reached is not the next one's.
+func TestEachInstanceHasItsOwnTimeToBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		in := piped(t, "a", sleepy(4*time.Second, 0))
+		dial := in.Dial
+		in.Dial = func(ctx context.Context) (net.Conn, error) {
+			if time.Since(begun) < 3*time.Second {
+				return nil, errors.New("connection refused")
+			}
+			return dial(ctx)
+		}
+		_, c := bubble(t, Config{}, Backend{Timeout: time.Minute, ResponseStartTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second}, in)
+		if status, body, took, _ := timed(t, c); status != 200 {
+			t.Errorf("got %d %q after %v, want the answer after about 7 s", status, body, took)
+		}
+	})
+}
+
 func TestOnlyInstanceComesUpLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
