@@ -49,7 +49,7 @@ func backup(ctx context.Context, settings *daemon.Settings, path string) (int64,
 	if err != nil {
 		return 0, fmt.Errorf("backup: %w", err)
 	}
-	defer os.Remove(temporary.Name())
+	defer func() { _ = os.Remove(temporary.Name()) }()
 	defer temporary.Close()
 	n, err := daemon.Backup(ctx, settings, temporary)
 	if err != nil {

@@ -72,10 +72,10 @@ func (c *client) followLogs(ctx context.Context, query logQuery, out io.Writer) 
 
 // endedBy drops an error that only says that the context ended.
 func endedBy(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // copyLog prints one log line by line; a line is never mixed with one of another instance.

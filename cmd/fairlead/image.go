@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -282,9 +282,9 @@ func exportTo(ctx context.Context, client *oci.Client, reference, path string) e
 		err = closeErr
 	}
 	if err != nil {
-		os.Remove(path)
+		return errors.Join(err, os.Remove(path))
 	}
-	return err
+	return nil
 }
 
 func (f *imageFlags) load(term *terminal) *cobra.Command {
@@ -302,7 +302,7 @@ func (f *imageFlags) load(term *terminal) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var source io.Reader = term.in
+		source := term.in
 		if args[0] != "-" {
 			file, err := os.Open(args[0])
 			if err != nil {

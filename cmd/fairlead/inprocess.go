@@ -88,12 +88,10 @@ func startSession(ctx context.Context, term *terminal, settings *daemon.Settings
 		return nil, errors.Join(context.Cause(ctx), <-s.done)
 	}
 	if s.client, err = connect(ctx, d.Kubeconfig()); err != nil {
-		s.close()
-		return nil, err
+		return nil, errors.Join(err, s.close())
 	}
 	if _, err := describeSession(ctx, s); err != nil {
-		s.close()
-		return nil, err
+		return nil, errors.Join(err, s.close())
 	}
 	term.note("Started a daemon in this process; its log is in %s", logPath)
 	return s, nil

@@ -31,7 +31,6 @@ type serviceFlags struct {
 	scale       string
 	concurrency int64
 	memory, cpu string
-	labels      []string
 }
 
 func (f *serviceFlags) addTo(flags *pflag.FlagSet) {

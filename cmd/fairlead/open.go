@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -49,12 +50,12 @@ func newOpenCommand(term *terminal) *cobra.Command {
 				}
 			}
 		}
-		return openURL(term, args[0], tag, u, info.Gateway)
+		return openURL(cmd.Context(), term, args[0], tag, u, info.Gateway)
 	}
 	return cmd
 }
 
-func openURL(term *terminal, service, tag string, u *apis.URL, gateway string) error {
+func openURL(ctx context.Context, term *terminal, service, tag string, u *apis.URL, gateway string) error {
 	if u == nil && tag != "" {
 		return withTry(fmt.Errorf("service %s has no tag %s", service, tag), "fairlead traffic %s", service)
 	}
@@ -74,7 +75,7 @@ func openURL(term *terminal, service, tag string, u *apis.URL, gateway string) e
 	if err != nil {
 		return fmt.Errorf("open the browser: %w", err)
 	}
-	browser := exec.Command(opener, shown)
+	browser := exec.CommandContext(ctx, opener, shown)
 	if err := browser.Run(); err != nil {
 		return fmt.Errorf("open the browser: xdg-open %s: %w", shown, err)
 	}

@@ -18,7 +18,6 @@ import (
 type notReady struct {
 	service   string
 	condition *apis.Condition
-	log       string
 }
 
 func (e notReady) Error() string {

@@ -92,7 +92,7 @@ func Doctor(ctx context.Context, s *Settings) []Finding {
 		{"network", h.checkNetwork},
 		{"user namespaces", h.checkUserNamespaces},
 		{"disk", func() []Finding { return checkDisk(s.Home) }},
-		{"ports", func() []Finding { return checkPorts(s) }},
+		{"ports", func() []Finding { return checkPorts(ctx, s) }},
 	}
 	var findings []Finding
 	for _, check := range checks {
@@ -282,13 +282,13 @@ func checkDisk(home string) []Finding {
 	return []Finding{ok("%s", text)}
 }
 
-func checkPorts(s *Settings) []Finding {
+func checkPorts(ctx context.Context, s *Settings) []Finding {
 	var findings []Finding
 	for _, p := range []struct{ setting, address string }{
 		{"api-listen", s.APIListen}, {"gateway-listen", s.GatewayListen}, {"gateway-tls-listen", s.GatewayTLSListen},
 		{"registry-listen", s.RegistryListen}, {"metrics-listen", s.MetricsListen},
 	} {
-		listener, err := net.Listen("tcp", p.address)
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", p.address)
 		if err != nil {
 			findings = append(findings, warning("stop what listens there (`ss -ltnp`), or choose another with --"+p.setting,
 				"%s cannot be listened on: %v", p.address, err))

@@ -102,7 +102,7 @@ func TestDoctorNamesBusyPort(t *testing.T) {
 	s := NewSettings()
 	s.APIListen, s.GatewayListen, s.GatewayTLSListen = listener.Addr().String(), "127.0.0.1:0", "127.0.0.1:0"
 	s.RegistryListen, s.MetricsListen = "127.0.0.1:0", "127.0.0.1:0"
-	findings := checkPorts(s)
+	findings := checkPorts(t.Context(), s)
 	if len(findings) != 1 || findings[0].Verdict != VerdictWarning || !strings.Contains(findings[0].Try, "--api-listen") {
 		t.Errorf("got %+v, want the busy port with its flag", findings)
 	}

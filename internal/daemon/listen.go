@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -31,7 +32,7 @@ func (l *listeners) take(name, address string) (net.Listener, error) {
 		l.taken = append(l.taken, passed[0])
 		return passed[0], nil
 	}
-	listener, err := net.Listen("tcp", address)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, listenError(name, address, err)
 	}

@@ -83,7 +83,9 @@ func (r *requestLog) run(ctx context.Context, ready func()) error {
 	open := map[string]*logs.Writer{}
 	defer func() {
 		for _, w := range open {
-			w.Close()
+			if err := w.Close(); err != nil {
+				r.logger.Warn("request log", "err", err)
+			}
 		}
 	}()
 	for {
@@ -103,7 +105,9 @@ func (r *requestLog) write(open map[string]*logs.Writer, line requestLine) error
 	if w == nil {
 		if len(open) >= openRequestLogs {
 			for name, other := range open {
-				other.Close()
+				if err := other.Close(); err != nil {
+					return err
+				}
 				delete(open, name)
 			}
 		}

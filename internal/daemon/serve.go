@@ -44,6 +44,7 @@ func (w *webServer) run(ctx context.Context, ready func()) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = w.server.Close()
 	}
-	<-served
+	// Serve returns ErrServerClosed now; Shutdown has told what there is to tell.
+	_ = <-served
 	return err
 }

@@ -51,7 +51,7 @@ func startHost(ctx context.Context, binary string) (*host, error) {
 	if h.log, err = os.Create(filepath.Join(home, "daemon.log")); err != nil {
 		return nil, err
 	}
-	h.cmd = exec.Command(binary, "serve")
+	h.cmd = exec.CommandContext(context.WithoutCancel(ctx), binary, "serve")
 	h.cmd.Env, h.cmd.Stdout, h.cmd.Stderr = h.env, h.log, h.log
 	if err := h.cmd.Start(); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func every(ctx context.Context, pause time.Duration, done func() (bool, error)) 
 }
 
 func (h *host) stop() error {
-	defer os.RemoveAll(h.home)
+	defer func() { _ = os.RemoveAll(h.home) }()
 	defer h.log.Close()
 	if err := h.cmd.Process.Signal(os.Interrupt); err != nil {
 		return err

@@ -169,7 +169,7 @@ func (d *runningDaemon) start(environment, flags []string) error {
 		select {
 		case err := <-d.done:
 			d.cmd = nil
-			return fmt.Errorf("the daemon ended: %v\n%s", err, d.log)
+			return fmt.Errorf("the daemon ended: %w\n%s", err, d.log)
 		case <-deadline:
 			return fmt.Errorf("the daemon is not ready after %v\n%s", patience, d.log)
 		case <-tick.C:
