@@ -177,6 +177,11 @@ func (l *life) start() error {
 	}
 	l.state.Phase = PhaseRunning
 	l.state.Started = time.Now()
+	if len(l.init) > 0 {
+		for _, c := range l.main {
+			c.reason = ReasonPodInitializing
+		}
+	}
 	err := l.startNext()
 	l.publish()
 	return err

@@ -20,19 +20,19 @@ const (
 
 // Reasons of ContainerStatus and State. They are the field's own words, shown to users as they are.
 const (
-	ReasonCompleted      = "Completed"            // exit code 0
-	ReasonError          = "Error"                // another exit code, or a signal
-	ReasonOOMKilled      = "OOMKilled"            // the memory limit was exceeded
-	ReasonStartError     = "StartError"           // the runtime could not start the program
-	ReasonCannotRun      = "ContainerCannotRun"   // the program is missing or not executable
-	ReasonCreateError    = "CreateContainerError" // the runtime refused to create the container
-	ReasonCrashLoop      = "CrashLoopBackOff"     // waiting before the next restart
-	ReasonInitFailed     = "InitFailed"           // an init container ended with another exit code than 0
-	ReasonUnhealthy      = "Unhealthy"            // liveness or startup probe failed
-	ReasonEvicted        = "Evicted"              // a limited volume outgrew its limit
-	ReasonStopped        = "Stopped"              // Stop was called
-	ReasonHelperLost     = "HelperLost"           // the helper died and everything it held with it
-	ReasonPodInitalizing = "PodInitializing"      // waiting for init containers
+	ReasonCompleted       = "Completed"            // exit code 0
+	ReasonError           = "Error"                // another exit code, or a signal
+	ReasonOOMKilled       = "OOMKilled"            // the memory limit was exceeded
+	ReasonStartError      = "StartError"           // the runtime could not start the program
+	ReasonCannotRun       = "ContainerCannotRun"   // the program is missing or not executable
+	ReasonCreateError     = "CreateContainerError" // the runtime refused to create the container
+	ReasonCrashLoop       = "CrashLoopBackOff"     // waiting before the next restart
+	ReasonInitFailed      = "InitFailed"           // an init container ended with another exit code than 0
+	ReasonUnhealthy       = "Unhealthy"            // liveness or startup probe failed
+	ReasonEvicted         = "Evicted"              // a limited volume outgrew its limit
+	ReasonStopped         = "Stopped"              // Stop was called
+	ReasonHelperLost      = "HelperLost"           // the helper died and everything it held with it
+	ReasonPodInitializing = "PodInitializing"      // waiting for init containers
 )
 
 // State is a snapshot of an instance.
