@@ -26,3 +26,15 @@ func TestScalerTellsOfBurstCapacity(t *testing.T) {
 		})
 	}
 }
+
+// TestScalerShowsTheInitialScale holds that the initial scale, once reached, stays long enough to be seen.
+func TestScalerShowsTheInitialScale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, map[string]string{"autoscaling.knative.dev/initial-scale": "3"}, nil)
+		defer b.end()
+		time.Sleep(2 * time.Second)
+		b.expect(3, 3, 3)
+		time.Sleep(10 * time.Second)
+		b.expect(1, 1, 1)
+	})
+}

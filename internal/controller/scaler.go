@@ -57,6 +57,7 @@ type scaler struct {
 	instances   []*instance
 	want        int32
 	initialized bool
+	proved      time.Time // when it became initialized in this daemon
 	stuck       time.Time // since when instances are wanted and none is ready
 	exceeded    bool      // stuck for longer than the deadline
 	missing     string    // what of the machine's capacity is missing

@@ -77,9 +77,13 @@ func (s *scaler) decide(now time.Time) {
 	if d.Again > 0 {
 		s.again = now.Add(d.Again)
 	}
+	before := s.want
 	s.want = d.Desired
 	if !s.initialized && !s.exceeded {
 		s.want = max(s.want, s.floor())
+	}
+	if settled := s.proved.Add(2 * decideEvery); now.Before(settled) {
+		s.want, s.again = max(s.want, before), settled // who looks sees the initial scale reached
 	}
 	if s.want == 0 && busy && s.router.Stats(s.backend).Waiting > 0 {
 		s.want = s.floor()
@@ -90,7 +94,7 @@ func (s *scaler) decide(now time.Time) {
 func (s *scaler) judge(now time.Time) {
 	ready := s.count((*instance).ready)
 	if !s.initialized && ready >= int(s.proof()) {
-		s.initialized = true
+		s.initialized, s.proved = true, now
 		s.decided = time.Time{}
 	}
 	if s.want == 0 || ready > 0 {
