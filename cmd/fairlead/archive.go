@@ -93,7 +93,7 @@ func unpack(archive io.Reader, base, destination string, leftOut func(string)) e
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // only a handle of the folder
 	reader := tar.NewReader(archive)
 	for {
 		header, err := reader.Next()
