@@ -184,3 +184,39 @@ func TestFileSize(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestDependenciesHaveReasons compares the direct requirements of go.mod with docs/reference/dependencies.md.
+func TestDependenciesHaveReasons(t *testing.T) {
+	out, err := exec.Command("go", "mod", "edit", "-json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mod struct {
+		Require []struct {
+			Path     string
+			Indirect bool
+		}
+	}
+	if err := json.Unmarshal(out, &mod); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("docs/reference/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons := map[string]bool{}
+	for _, line := range strings.Split(string(page), "\n") {
+		if cells := strings.Split(line, "|"); len(cells) == 4 && strings.Contains(cells[1], ".") {
+			reasons[strings.TrimSpace(cells[1])] = true
+		}
+	}
+	for _, r := range mod.Require {
+		if !r.Indirect && !reasons[r.Path] {
+			t.Errorf("%s is required directly and docs/reference/dependencies.md gives no reason", r.Path)
+		}
+		delete(reasons, r.Path)
+	}
+	for path := range reasons {
+		t.Errorf("docs/reference/dependencies.md lists %s, which go.mod does not require", path)
+	}
+}
