@@ -43,6 +43,12 @@ func (l *lateWake) outbound(g *gateway.Gateway) (internal func(*sandbox.Instance
 	return internal, take
 }
 
+func (l *lateWake) woke(trace gateway.WakeTrace) {
+	if c := l.target.Load(); c != nil {
+		c.Woke(trace)
+	}
+}
+
 // wireGateway opens the listeners of the services.
 func (w *wiring) wireGateway() error {
 	if w.settings.disabled("gateway") {
@@ -63,7 +69,7 @@ func (w *wiring) wireGateway() error {
 	w.parts.add("request log", shortDrain, w.requests.run)
 	w.gateway, err = gateway.New(gateway.Config{
 		HTTPListeners: []net.Listener{plain}, HTTPSListeners: []net.Listener{secure},
-		TLS: gateway.TLS{Dir: w.path("gateway")}, Wake: w.waker.wake, RequestLog: w.requests.take, DrainTimeout: w.settings.Drain,
+		TLS: gateway.TLS{Dir: w.path("gateway")}, Wake: w.waker.wake, OnWake: w.waker.woke, RequestLog: w.requests.take, DrainTimeout: w.settings.Drain,
 		Logger: w.logger.With("component", "gateway"), Registerer: w.registry,
 	})
 	if err != nil {
