@@ -60,11 +60,15 @@ func (i instances) period(namespace, pod, container string, o api.LogOptions) (f
 		if o.Previous && c.Last == nil {
 			return from, to, apierrors.NewBadRequest(fmt.Sprintf("previous terminated container %q in pod %q not found", container, pod))
 		}
-		switch {
-		case o.Previous:
-			from, to = later(from, c.Last.Started), c.Last.Ended
-		case c.Last != nil:
-			from = later(from, c.Last.Ended)
+		// A run's words are read to their end a moment after the run itself: the next run's start is the border.
+		next := time.Time{}
+		if c.Last != nil && c.StartedAt.After(c.Last.Started) {
+			next = c.StartedAt
+		}
+		if o.Previous {
+			from, to = later(from, c.Last.Started), next
+		} else {
+			from = later(from, next)
 		}
 	}
 	return from, to, nil

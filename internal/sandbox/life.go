@@ -208,12 +208,14 @@ func (l *life) startNext() error {
 
 // wake starts a created container.
 func (l *life) wake(c *run) error {
+	// Taken before the program runs: its first words belong to this run, and it may have ended before release returns.
+	began := time.Now()
 	if err := l.release(c); err != nil {
 		err = fmt.Errorf("starting container %s of instance %s: %w", c.spec.Name, l.i.id, err)
 		c.reason, c.message = ReasonStartError, err.Error()
 		return err
 	}
-	c.phase, c.since, c.reason, c.message = ContainerRunning, time.Now(), "", ""
+	c.phase, c.since, c.reason, c.message = ContainerRunning, began, "", ""
 	l.beginProbes(c)
 	return nil
 }
