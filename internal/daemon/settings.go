@@ -39,6 +39,8 @@ type Settings struct {
 	KeepInstances bool
 	// Images are the settings of the image store.
 	Images ImageSettings
+	// ACME is the account for certificates of public host names.
+	ACME ACMESettings
 	// Disable names components that are not started.
 	Disable []string
 
@@ -99,6 +101,7 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
 	flags.BoolVar(&s.KeepInstances, "keep-instances", s.KeepInstances, "leave instances running when the daemon stops, for the next one to adopt")
 	s.Images.addFlags(flags)
+	s.ACME.addFlags(flags)
 	flags.StringSliceVar(&s.Disable, "disable", s.Disable, "components not to start: "+strings.Join(optionalComponents, ", "))
 }
 
@@ -221,6 +224,9 @@ func (s *Settings) validate() error {
 		}
 	}
 	if err := s.Images.apply(&oci.Config{}); err != nil {
+		return err
+	}
+	if _, err := s.ACME.account(); err != nil {
 		return err
 	}
 	if s.StoreQuota < 16<<20 {

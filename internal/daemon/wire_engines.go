@@ -62,6 +62,10 @@ func (w *wiring) wireGateway() error {
 	if err != nil {
 		return err
 	}
+	account, err := w.settings.ACME.account()
+	if err != nil {
+		return err
+	}
 	w.addresses.Gateway, w.addresses.GatewayTLS = plain.Addr().String(), secure.Addr().String()
 	if w.requests, err = newRequestLog(w.path("requests"), w.logger.With("component", "requests"), w.registry); err != nil {
 		return err
@@ -69,7 +73,8 @@ func (w *wiring) wireGateway() error {
 	w.parts.add("request log", shortDrain, w.requests.run)
 	w.gateway, err = gateway.New(gateway.Config{
 		HTTPListeners: []net.Listener{plain}, HTTPSListeners: []net.Listener{secure},
-		TLS: gateway.TLS{Dir: w.path("gateway")}, Wake: w.waker.wake, OnWake: w.waker.woke, RequestLog: w.requests.take, DrainTimeout: w.settings.Drain,
+		TLS: gateway.TLS{Dir: w.path("gateway"), ACME: account}, Wake: w.waker.wake, OnWake: w.waker.woke,
+		RequestLog: w.requests.take, DrainTimeout: w.settings.Drain,
 		Logger: w.logger.With("component", "gateway"), Registerer: w.registry,
 	})
 	if err != nil {

@@ -119,7 +119,7 @@ func (g *Gateway) openTLS() error {
 		filled.HTTPPort, filled.TLSPort = cmp.Or(acme.HTTPPort, port(g.plain)), cmp.Or(acme.TLSPort, port(g.secure))
 		g.cfg.TLS.ACME = &filled
 	}
-	certs, err := newCertificates(g.cfg.TLS, g.log, func(host string) bool { return g.routes.Load().host(host) != nil })
+	certs, err := newCertificates(g.cfg.TLS, g.log, func(host string) *route { return g.routes.Load().host(host) })
 	if err != nil {
 		return err
 	}

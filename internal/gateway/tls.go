@@ -50,7 +50,7 @@ type certificates struct {
 	acme  *certmagic.Config
 	http  *certmagic.ACMEIssuer // answers challenges that come by HTTP
 	cache *certmagic.Cache
-	known func(host string) bool // is in the table
+	table func(host string) *route // the route of a host, nil if there is none
 
 	ctx     context.Context // ends with the gateway; there is no other scope for what goes on after a handshake
 	cancel  context.CancelFunc
@@ -59,12 +59,12 @@ type certificates struct {
 	running sync.WaitGroup
 }
 
-func newCertificates(cfg TLS, log *slog.Logger, known func(string) bool) (*certificates, error) {
+func newCertificates(cfg TLS, log *slog.Logger, table func(string) *route) (*certificates, error) {
 	local, err := openAuthority(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	c := &certificates{log: log, local: local, known: known, fetches: map[string]bool{}}
+	c := &certificates{log: log, local: local, table: table, fetches: map[string]bool{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if cfg.ACME != nil {
 		c.openACME(cfg)
@@ -79,8 +79,8 @@ func (c *certificates) openACME(cfg TLS) {
 		Logger:  quiet,
 		OnEvent: c.onEvent,
 		OnDemand: &certmagic.OnDemandConfig{DecisionFunc: func(_ context.Context, name string) error {
-			if !c.known(name) {
-				return fmt.Errorf("%s is in no route", name)
+			if !c.public(name) {
+				return fmt.Errorf("%s is in no public route", name)
 			}
 			return nil
 		}},
@@ -139,6 +139,13 @@ func publicName(name string) bool {
 	return true
 }
 
+// public says whether an ACME authority is to be asked for a name: the outside may reach it, and its DNS may. Services that only others
+// inside reach have names such as hello.default, which look public.
+func (c *certificates) public(name string) bool {
+	r := c.table(name)
+	return r != nil && r.Visibility != ClusterLocal && publicName(name)
+}
+
 // get chooses the certificate for a handshake.
 func (c *certificates) get(hello *tls.ClientHelloInfo, rs *routes) (*tls.Certificate, error) {
 	name, ok := canonicalHost(hello.ServerName)
@@ -159,11 +166,11 @@ func (c *certificates) get(hello *tls.ClientHelloInfo, rs *routes) (*tls.Certifi
 	if own := rs.certificate(name); own != nil {
 		return own, nil
 	}
-	if c.acme != nil && publicName(name) {
+	if c.acme != nil && c.public(name) {
 		// The answer of the authority may take longer than the client waits; it is for the next one then.
 		return c.acme.GetCertificateWithContext(c.ctx, hello)
 	}
-	if !c.known(name) && name != "localhost" {
+	if c.table(name) == nil && name != "localhost" {
 		return nil, fmt.Errorf("%s is in no route", name)
 	}
 	return c.local.certificate(name, time.Now())
@@ -174,7 +181,7 @@ func (c *certificates) ready(name string, rs *routes) bool {
 	if rs.certificate(name) != nil {
 		return true
 	}
-	if c.acme == nil || !publicName(name) {
+	if c.acme == nil || !c.public(name) {
 		return true
 	}
 	if len(c.cache.AllMatchingCertificates(name)) > 0 {

@@ -192,3 +192,33 @@ func TestUserCertificateComesFirst(t *testing.T) {
 		t.Error("a certificate that cannot be read was taken")
 	}
 }
+
+// TestACMEOnlyForPublicRoutes needs no authority: it holds that none is asked for names that only instances know.
+func TestACMEOnlyForPublicRoutes(t *testing.T) {
+	g, _ := start(t, Config{HTTPS: []string{"127.0.0.1:0"}, TLS: TLS{
+		Dir: t.TempDir(), ACME: &ACME{Email: "a@fairlead.dev", Directory: "https://127.0.0.1:1/"},
+	}})
+	table := simple("hello.fairlead.dev", Backend{Name: "b", Handler: http.NotFoundHandler()})
+	inside := table.Routes[0]
+	inside.Name, inside.Hosts, inside.Visibility = "inside", []string{"hello.default", "hello.default.svc"}, ClusterLocal
+	table.Routes = append(table.Routes, inside)
+	if err := g.Apply(table); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		"hello.fairlead.dev": true, "other.fairlead.dev": false, "hello.default": false, "hello.default.svc": false, "localhost": false,
+	} {
+		if got := g.certs.public(name); got != want {
+			t.Errorf("%s is public: %t, want %t", name, got, want)
+		}
+	}
+	_, secure := g.Addrs()
+	conn, err := tls.Dial("tcp", secure[0].String(), &tls.Config{ServerName: "hello.default.svc", InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.ConnectionState().PeerCertificates[0].CheckSignatureFrom(g.certs.local.cert); err != nil {
+		t.Errorf("the certificate for a name inside: %v", err)
+	}
+}
