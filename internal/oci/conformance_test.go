@@ -1,11 +1,12 @@
 package oci_test
 
 import (
+	"encoding/xml"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -24,6 +25,11 @@ func TestConformance(t *testing.T) {
 			t.Run(version+" login "+token, func(t *testing.T) { runConformance(t, program, version, token) })
 		}
 	}
+}
+
+// conformanceSkips are the tests that the program leaves out by itself, by version and name, with the reason.
+var conformanceSkips = map[string]map[string]string{
+	"1.1": {"blob-post-cancel": "cancelling an upload is optional at 1.1; the program tests it at 1.1+dev"},
 }
 
 func runConformance(t *testing.T, program, version, token string) {
@@ -47,10 +53,32 @@ func runConformance(t *testing.T, program, version, token string) {
 	if err != nil {
 		t.Fatalf("no report: %v\n%s", err, out)
 	}
-	head := regexp.MustCompile(`<testsuites[^>]*>`).FindString(string(report))
-	t.Log(head)
-	// The report leaves a count out when it is zero.
-	if runErr != nil || !strings.Contains(head, "tests=") || strings.Contains(head, "failures=") || strings.Contains(head, "errors=") {
+	var suites struct {
+		Tests    int `xml:"tests,attr"`
+		Failures int `xml:"failures,attr"`
+		Errors   int `xml:"errors,attr"`
+		Cases    []struct {
+			Name   string `xml:"name,attr"`
+			Status string `xml:"status,attr"`
+		} `xml:"testsuite>testcase"`
+	}
+	if err := xml.Unmarshal(report, &suites); err != nil {
+		t.Fatal(err)
+	}
+	skipped := 0
+	for _, c := range suites.Cases {
+		if c.Status != "skipped" {
+			continue
+		}
+		skipped++
+		reason := conformanceSkips[version][path.Base(c.Name)]
+		if reason == "" {
+			t.Errorf("skipped for no known reason: %s", c.Name)
+		}
+		t.Logf("skipped: %s: %s", c.Name, reason)
+	}
+	t.Logf("%d tests, %d failed, %d skipped", suites.Tests, suites.Failures+suites.Errors, skipped)
+	if runErr != nil || suites.Tests == 0 || suites.Failures > 0 || suites.Errors > 0 {
 		t.Errorf("%v\n%s", runErr, out)
 	}
 }
