@@ -28,6 +28,7 @@ func TestServing(t *testing.T) {
 		"to zero and back":                testZero,
 		"a crash is told":                 testCrash,
 		"a missing image is told":         testMissingImage,
+		"images behind a login":           testPullSecrets,
 		"a deleted pod is replaced":       testPodDeleted,
 		"files follow their ConfigMap":    testFilesFollow,
 		"a service calls another":         testCall,
