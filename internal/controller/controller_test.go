@@ -234,6 +234,16 @@ func testAllowFrom(t *testing.T, h *house) {
 			t.Errorf("%s%s: %d %v, want 403", name, path, status, err)
 		}
 	}
+	// A mapping, whose own list names nobody, is no way around it.
+	h.mapDomain(t, "guarded.example.org", "guarded")
+	h.mapDomain(t, "friend.example.org", "friend")
+	h.expect(t, "friend.example.org", "/call?url=http://guarded/", "in guarded-00001")
+	h.expect(t, "friend.example.org", "/call?url=http://guarded.example.org/", "in guarded-00001")
+	for name, path := range map[string]string{host("stranger"): "/call?url=http://guarded.example.org/", "guarded.example.org": "/"} {
+		if status, _, err := h.get(t.Context(), name, path); err != nil || status != http.StatusForbidden {
+			t.Errorf("%s%s: %d %v, want 403", name, path, status, err)
+		}
+	}
 }
 
 func testOutOfMemory(t *testing.T, h *house) {

@@ -20,8 +20,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
+	netclient "knative.dev/networking/pkg/client/clientset/versioned"
 	"knative.dev/pkg/apis"
+	duckv1 "knative.dev/pkg/apis/duck/v1"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
+	"knative.dev/serving/pkg/apis/serving/v1beta1"
 	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 
 	"github.com/fairlead-dev/fairlead/internal/daemon"
@@ -184,6 +188,29 @@ func (h *house) update(t *testing.T, name string, change func(*v1.Service)) {
 		}
 		change(service)
 		_, err = h.serving.ServingV1().Services("default").Update(ctx, service, metav1.UpdateOptions{})
+		return err
+	})
+}
+
+// mapDomain lets a domain stand for a Service, and waits until it does.
+func (h *house) mapDomain(t *testing.T, domain, service string) {
+	t.Helper()
+	claim := &netv1alpha1.ClusterDomainClaim{ObjectMeta: metav1.ObjectMeta{Name: domain}, Spec: netv1alpha1.ClusterDomainClaimSpec{Namespace: "default"}}
+	claims := netclient.NewForConfigOrDie(h.RESTConfig(t)).NetworkingV1alpha1().ClusterDomainClaims()
+	if _, err := claims.Create(t.Context(), claim, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	mapping := &v1beta1.DomainMapping{ObjectMeta: metav1.ObjectMeta{Name: domain, Namespace: "default"}}
+	mapping.Spec.Ref = duckv1.KReference{APIVersion: "serving.knative.dev/v1", Kind: "Service", Name: service}
+	mappings := h.serving.ServingV1beta1().DomainMappings("default")
+	if _, err := mappings.Create(t.Context(), mapping, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "domain mapping "+domain+" is ready", func(ctx context.Context) error {
+		got, err := mappings.Get(ctx, domain, metav1.GetOptions{})
+		if err == nil && !got.IsReady() {
+			err = fmt.Errorf("conditions %+v", got.Status.Conditions)
+		}
 		return err
 	})
 }

@@ -80,14 +80,14 @@ func (c *Controller) markIngress(ctx context.Context, stored *netv1alpha1.Ingres
 type tableMaker struct {
 	c        *Controller
 	table    gateway.Table
-	owner    map[string]string // host to the ingress that has it
-	inside   map[string][]gateway.Rule
+	owner    map[string]string        // host to the ingress that has it
+	inside   map[string]gateway.Route // the routes that domain mappings may point at, by host
 	backends map[string]bool
 	taken    map[any]string // UID of an Ingress to what is wrong with it
 }
 
 func (c *Controller) makeTable(ingresses []*netv1alpha1.Ingress) *tableMaker {
-	m := &tableMaker{c: c, owner: map[string]string{}, inside: map[string][]gateway.Rule{}, backends: map[string]bool{}, taken: map[any]string{}}
+	m := &tableMaker{c: c, owner: map[string]string{}, inside: map[string]gateway.Route{}, backends: map[string]bool{}, taken: map[any]string{}}
 	o := c.settings().observability
 	if o.EnableRequestLog {
 		m.table.RequestLog, m.table.RequestLogProbes = o.RequestLogTemplate, o.EnableProbeRequestLog
@@ -131,7 +131,7 @@ func (m *tableMaker) add(ing *netv1alpha1.Ingress, mapping bool) {
 		}
 		if route.Visibility == gateway.ClusterLocal {
 			for _, host := range route.Hosts {
-				m.inside[host] = route.Rules
+				m.inside[host] = route
 			}
 		}
 		m.table.Routes = append(m.table.Routes, route)
@@ -185,11 +185,13 @@ func (m *tableMaker) rules(path *netv1alpha1.HTTPIngressPath, namespace string, 
 	return []gateway.Rule{rule}
 }
 
-// mappedRules are the rules of the route a domain mapping points at, with the host written anew.
+// mappedRules are the rules of the route a domain mapping points at, with the host written anew. The route's policy goes with them:
+// a mapping may narrow it, but is no way around it.
 func (m *tableMaker) mappedRules(rule gateway.Rule, path *netv1alpha1.HTTPIngressPath) []gateway.Rule {
 	var rules []gateway.Rule
-	for _, target := range m.inside[path.RewriteHost] {
-		target.RewriteHost = path.RewriteHost
+	to := m.inside[path.RewriteHost]
+	for _, target := range to.Rules {
+		target.RewriteHost, target.AllowFrom = path.RewriteHost, to.AllowFrom
 		target.SetHeaders = kmeta.UnionMaps(target.SetHeaders, rule.SetHeaders)
 		for _, split := range path.Splits {
 			target.SetHeaders = kmeta.UnionMaps(target.SetHeaders, split.AppendHeaders)

@@ -487,6 +487,42 @@ func TestInternalCallers(t *testing.T) {
 	}
 }
 
+func TestPolicyOfRule(t *testing.T) {
+	table := simple("hello.example.com", Backend{Name: "b", Handler: http.NotFoundHandler()})
+	table.Routes[0].Rules[0].AllowFrom = []string{"shop/*", "external"}
+	backends := map[string]*backend{}
+	choose := func(policy []string, c Caller) refusal {
+		table.Routes[0].AllowFrom = policy
+		rs, err := compile(table, func(name string) *backend {
+			if backends[name] == nil {
+				backends[name] = &backend{}
+				backends[name].spec.Store(&table.Backends[0])
+			}
+			return backends[name]
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, _ := http.NewRequest("GET", "http://hello.example.com/", nil)
+		return (&exchange{in: r, caller: &c}).choose(rs.host("hello.example.com"))
+	}
+	cart := Caller{Internal: true, Namespace: "shop", Service: "cart"}
+	other := Caller{Internal: true, Namespace: "other", Service: "cart"}
+	for _, tt := range []struct {
+		route  []string
+		caller Caller
+		want   refusal
+	}{
+		{nil, cart, ""}, {nil, Caller{}, ""}, {nil, other, forbidden},
+		{[]string{"*"}, cart, ""}, {[]string{"*"}, Caller{}, forbidden}, {[]string{"*"}, other, forbidden},
+		{[]string{"external"}, cart, forbidden}, {[]string{"external"}, Caller{}, ""},
+	} {
+		if got := choose(tt.route, tt.caller); got != tt.want {
+			t.Errorf("route allows %q, caller %+v: %q, want %q", tt.route, tt.caller, got, tt.want)
+		}
+	}
+}
+
 // waitFor waits until a condition that another goroutine brings about holds.
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()

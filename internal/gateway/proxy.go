@@ -121,12 +121,15 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *Caller) (agai
 
 // choose finds the backend for the request by a route, or says why there is none.
 func (x *exchange) choose(route *route) refusal {
-	if !route.allows(x.caller) {
+	if !allows(route.AllowFrom, x.caller) {
 		return forbidden
 	}
 	x.rule = route.rule(x.in.URL.Path, x.in.Header)
 	if x.rule == nil {
 		return unknownPath
+	}
+	if !allows(x.rule.allowFrom, x.caller) {
+		return forbidden
 	}
 	x.split = x.rule.split(rand.IntN)
 	x.backend = x.split.backend

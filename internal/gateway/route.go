@@ -34,6 +34,7 @@ type rule struct {
 	headers    []header
 	host       string
 	setHeaders []header
+	allowFrom  []string
 	splits     []split
 	sum        int
 }
@@ -129,6 +130,7 @@ func (rs *routes) compileRule(in Rule) (rule, error) {
 		headers:    compileHeaders(in.Headers),
 		host:       in.RewriteHost,
 		setHeaders: compileHeaders(in.SetHeaders),
+		allowFrom:  in.AllowFrom,
 	}
 	if len(in.Splits) == 0 {
 		return rule{}, errors.New("no splits")
@@ -298,13 +300,13 @@ func (c *rule) split(random func(n int) int) *split {
 	return &c.splits[0]
 }
 
-// allows says whether the caller is among those that the route names.
-func (r *route) allows(c *Caller) bool {
-	if len(r.AllowFrom) == 0 || c.trusted {
+// allows says whether the caller is among those that a policy names.
+func allows(policy []string, c *Caller) bool {
+	if len(policy) == 0 || c.trusted {
 		return true
 	}
 	name := c.name()
-	for _, a := range r.AllowFrom {
+	for _, a := range policy {
 		if a == name || (a == "*" && c.Internal) {
 			return true
 		}

@@ -73,6 +73,8 @@ type Rule struct {
 	RewriteHost string
 	// SetHeaders are set on the request to the instance.
 	SetHeaders map[string]string
+	// AllowFrom is a further policy, in the words of Route.AllowFrom: the caller has to be allowed by both.
+	AllowFrom []string
 	// Splits share the traffic. At least one.
 	Splits []Split
 }
