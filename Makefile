@@ -48,7 +48,7 @@ conformance-registry: ## hold the registry to the conformance program of the OCI
 
 .PHONY: conformance-http2
 conformance-http2: ## hold the gateway to h2spec
-	GOBIN=$(CURDIR)/bin $(GO) install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+	$(GO) build -modfile=tools/go.mod -o bin/h2spec github.com/summerwind/h2spec/cmd/h2spec
 	FAIRLEAD_H2SPEC=$(CURDIR)/bin/h2spec $(GO) test -count=1 -v -run '^TestH2Spec$$' ./internal/gateway
 
 .PHONY: conformance-acme
