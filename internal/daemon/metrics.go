@@ -3,6 +3,7 @@ package daemon
 import (
 	"io"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,10 +38,16 @@ func withAPI(own prometheus.Gatherer) prometheus.Gatherer {
 	})
 }
 
-// newMetricsHandler serves /metrics and /healthz.
-func newMetricsHandler(registry prometheus.Gatherer) http.Handler {
+// newMetricsHandler serves /metrics and /healthz, and Go's profiles where they are asked for.
+func newMetricsHandler(registry prometheus.Gatherer, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(withAPI(registry), promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	if profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	}
 	return mux
 }

@@ -35,6 +35,8 @@ type Settings struct {
 	Drain time.Duration
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
 	LogLevel, LogFormat string
+	// Pprof serves Go's profiles below /debug/pprof beside the metrics.
+	Pprof bool
 	// KeepInstances leaves the instances running when the daemon stops, for the next one to adopt.
 	KeepInstances bool
 	// Images are the settings of the image store.
@@ -99,6 +101,7 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 	flags.DurationVar(&s.Drain, "drain", s.Drain, "how long requests in flight may take when the daemon stops")
 	flags.StringVar(&s.LogLevel, "log-level", s.LogLevel, "debug, info, warn or error")
 	flags.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
+	flags.BoolVar(&s.Pprof, "pprof", s.Pprof, "serve Go's profiles below /debug/pprof on the metrics address")
 	flags.BoolVar(&s.KeepInstances, "keep-instances", s.KeepInstances, "leave instances running when the daemon stops, for the next one to adopt")
 	s.Images.addFlags(flags)
 	s.ACME.addFlags(flags)

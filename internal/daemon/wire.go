@@ -86,7 +86,7 @@ func (w *wiring) wireMetrics() error {
 		return err
 	}
 	w.addresses.Metrics = listener.Addr().String()
-	w.parts.add("metrics", shortDrain, newWebServer("metrics", listener, newMetricsHandler(w.registry), time.Second).run)
+	w.parts.add("metrics", shortDrain, newWebServer("metrics", listener, newMetricsHandler(w.registry, w.settings.Pprof), time.Second).run)
 	return nil
 }
 
