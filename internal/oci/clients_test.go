@@ -21,11 +21,11 @@ func locked(t *testing.T) (*oci.Store, string) {
 	return s, serve(t, s)
 }
 
-// needs skips the test where a program is missing that "make conformance-registry" builds.
-func needs(t *testing.T, program string) {
+// needs skips the test where a program is missing that a target of the Makefile builds.
+func needs(t *testing.T, program, target string) {
 	t.Helper()
 	if _, err := exec.LookPath(program); err != nil {
-		t.Skipf("%s is not installed: make conformance-registry builds it", program)
+		t.Skipf("%s is not installed: make %s builds it", program, target)
 	}
 }
 
@@ -84,7 +84,7 @@ func TestPodman(t *testing.T) {
 }
 
 func TestCraneProgram(t *testing.T) {
-	needs(t, "crane")
+	needs(t, "crane", "conformance-registry")
 	s, host := locked(t)
 	d := resolve(t, s, "base", "").Digest
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
@@ -114,7 +114,7 @@ func TestCraneProgram(t *testing.T) {
 }
 
 func TestKo(t *testing.T) {
-	needs(t, "ko")
+	needs(t, "ko", "conformance-ko")
 	s, host := locked(t)
 	for name, value := range map[string]string{
 		"DOCKER_CONFIG": t.TempDir(), "KO_DOCKER_REPO": host + "/team/hello", "KO_DEFAULTBASEIMAGE": host + "/base", "KOCACHE": t.TempDir(),
