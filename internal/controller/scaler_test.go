@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,14 +191,27 @@ func (l *load) routed() int {
 	return len(l.instances)
 }
 
+// told counts the failures that were told to waiting requests, drained the instances that were drained.
+func (l *load) told() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.failed)
+}
+
+func (l *load) drained() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.drains)
+}
+
 // bench is a scaler under test.
 type bench struct {
 	*scaler
-	t       *testing.T
-	machine *machine
-	load    *load
-	reports []report
-	stop    context.CancelFunc
+	t        *testing.T
+	machine  *machine
+	load     *load
+	reported atomic.Int32
+	stop     context.CancelFunc
 }
 
 func newBench(t *testing.T, annotations map[string]string, change func(*plan)) *bench {
@@ -207,7 +221,7 @@ func newBench(t *testing.T, annotations map[string]string, change func(*plan)) *
 		key: key{Namespace: "default", Name: "hello-00001"}, backend: "default/hello-00001",
 		kick: make(chan struct{}, 1), woken: make(chan struct{}, 1), events: make(chan event, 64), ended: make(chan struct{}),
 		router: b.load, maker: b.machine, capacity: newCapacity(demand{cpuMillis: 2000, memoryBytes: 1 << 30}),
-		changed: func(key) {}, report: func(_ *plan, r report) { b.reports = append(b.reports, r) },
+		changed: func(key) {}, report: func(*plan, report) { b.reported.Add(1) },
 		log: slog.New(slog.DiscardHandler), now: time.Now,
 	}
 	p := testPlan(t, annotations)
@@ -333,7 +347,7 @@ func TestScalerFollowsABurst(t *testing.T) {
 		b.load.put(0, 0)
 		time.Sleep(3 * time.Minute)
 		b.expect(0, 0, 0)
-		if len(b.load.drains) == 0 {
+		if b.load.drained() == 0 {
 			t.Error("instances were stopped without waiting for their requests")
 		}
 	})
@@ -366,7 +380,8 @@ func TestScalerTellsOfACrash(t *testing.T) {
 		if s.failure == nil || s.failure.code != 3 || s.failure.message != "bad flag" {
 			t.Fatalf("failure %+v, want exit code 3: bad flag", s.failure)
 		}
-		if len(b.load.failed) == 0 {
+		synctest.Wait() // the scaler may be at work in the same instant
+		if b.load.told() == 0 {
 			t.Error("requests that wait were not told")
 		}
 		time.Sleep(2 * time.Minute)
@@ -387,8 +402,8 @@ func TestScalerTellsWhatCannotBeMade(t *testing.T) {
 		if s := b.state(); s.waiting != `secret "s" not found` || s.ready != 0 {
 			t.Fatalf("%+v", s)
 		}
-		if len(b.reports) != 1 {
-			t.Errorf("%d reports of one trouble", len(b.reports))
+		if n := b.reported.Load(); n != 1 {
+			t.Errorf("%d reports of one trouble", n)
 		}
 		b.machine.mu.Lock()
 		b.machine.refuse = nil
