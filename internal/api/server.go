@@ -38,6 +38,7 @@ func New(cfg Config) (*Server, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("api: make folder %s: %w", cfg.Dir, err)
 	}
+	quietUpstream(cfg.Logger)
 	s := &Server{cfg: cfg, loopback: newMemoryListener(), loopToken: newToken()}
 	if s.adminToken, err = loadToken(filepath.Join(cfg.Dir, "admin.token")); err != nil {
 		return nil, err
@@ -107,7 +108,6 @@ func (s *Server) Loopback() *rest.Config { return s.loopback.config(s.loopToken)
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer s.listener.Close()
 	defer s.loopback.Close()
-	quietUpstream(s.cfg.Logger)
 	endpointmetrics.Register() // counts and times of requests, in the registry that all of k8s.io shares
 	chain, err := s.build()
 	if err != nil {
