@@ -22,6 +22,18 @@ type part struct {
 	err    error
 }
 
+// once makes a part of something that is done when its turn comes and leaves nothing running.
+func once(do func(context.Context) error) func(ctx context.Context, ready func()) error {
+	return func(ctx context.Context, ready func()) error {
+		if err := do(ctx); err != nil {
+			return err
+		}
+		ready()
+		<-ctx.Done()
+		return nil
+	}
+}
+
 var errStopping = errors.New("the daemon stops")
 
 // lifecycle starts parts in order, each when the one before is ready, and stops them in reverse order.

@@ -41,14 +41,7 @@ func (w *wiring) wireAPI() error {
 		return fmt.Errorf("client for the API: %w", err)
 	}
 	w.parts.add("api", storeDrain, w.server.Run)
-	w.parts.add("info of before", shortDrain, func(ctx context.Context, ready func()) error {
-		if err := forgetInfo(ctx, client); err != nil {
-			return err
-		}
-		ready()
-		<-ctx.Done()
-		return nil
-	})
+	w.parts.add("info of before", shortDrain, once(func(ctx context.Context) error { return forgetInfo(ctx, client) }))
 	w.parts.add("rules", shortDrain, func(ctx context.Context, ready func()) error { return rules.Run(ctx, client, ready) })
 	w.client = client
 	return nil
@@ -60,13 +53,8 @@ func (w *wiring) wireInfo() error {
 	if w.gateway != nil {
 		info.Authority = string(w.gateway.RootCertificate())
 	}
-	w.parts.add("info", shortDrain, func(ctx context.Context, ready func()) error {
-		if err := errors.Join(publishRegistryToken(ctx, w.client, w.token), publishInfo(ctx, w.client, info)); err != nil {
-			return err
-		}
-		ready()
-		<-ctx.Done()
-		return nil
-	})
+	w.parts.add("info", shortDrain, once(func(ctx context.Context) error {
+		return errors.Join(publishRegistryToken(ctx, w.client, w.token), publishInfo(ctx, w.client, info))
+	}))
 	return nil
 }
