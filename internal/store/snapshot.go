@@ -88,6 +88,7 @@ func Restore(dir, file string) error {
 	if err := os.Remove(target); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("store: restore into %s: %w", target, err)
 	}
+	setSegmentSize()
 	err = snapshot.NewV3(zap.NewNop()).Restore(snapshot.RestoreConfig{
 		SnapshotPath:        file,
 		Name:                "fairlead",

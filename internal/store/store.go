@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -228,9 +229,12 @@ func (s *Store) start(ctx context.Context) (*embed.Etcd, error) {
 	}
 }
 
+// setSegmentSize sets the size of a log segment for the process, once: upstream offers no other way, and a store that
+// is being closed still reads it.
+var setSegmentSize = sync.OnceFunc(func() { wal.SegmentSizeBytes = segmentBytes })
+
 func (s *Store) etcdConfig() (*embed.Config, error) {
-	// A process has one store, and upstream offers no other way to set this.
-	wal.SegmentSizeBytes = segmentBytes
+	setSegmentSize()
 	cfg := embed.NewConfig()
 	cfg.Name = "fairlead"
 	cfg.Dir = filepath.Join(s.cfg.Dir, "etcd")
