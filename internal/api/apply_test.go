@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
 
 	"github.com/fairlead-dev/fairlead/internal/api"
 )
@@ -137,6 +138,25 @@ func TestWatch(t *testing.T) {
 		if e.Type != want || !ok || m.Name != "a" {
 			t.Errorf("got %v of %v, want %v of a", e.Type, e.Object, want)
 		}
+	}
+}
+
+// TestFirstWatchIsAnswered holds that a kind whose watch cache is not filled yet makes its first client wait a moment, not come back
+// after a second as upstream's 429 asks for.
+func TestFirstWatchIsAnswered(t *testing.T) {
+	w := begin(t, "", func(c *api.Config) { c.Definitions = []*apiextensionsv1.CustomResourceDefinition{widgets()} })
+	config := w.admin(t)
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := client.Get(config.Host + "/apis/example.com/v1/widgets?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Errorf("got %s with Retry-After %q", answer.Status, answer.Header.Get("Retry-After"))
 	}
 }
 

@@ -94,7 +94,7 @@ func (b *backend) decorator(cached bool) generic.StorageDecorator {
 			return nil, nil, fmt.Errorf("api: open watch cache of %s: %w", config.GroupResource, err)
 		}
 		delegator := cacher.NewCacheDelegator(front, apart)
-		return told{delegator}, sync.OnceFunc(func() { delegator.Stop(); front.Stop(); raw.Close() }), nil
+		return told{awaited{delegator, front}}, sync.OnceFunc(func() { delegator.Stop(); front.Stop(); raw.Close() }), nil
 	}
 }
 
@@ -110,6 +110,25 @@ func (t told) Create(ctx context.Context, key string, object, out runtime.Object
 
 func (t told) GuaranteedUpdate(ctx context.Context, key string, destination runtime.Object, ignoreNotFound bool, preconditions *storage.Preconditions, update storage.UpdateFunc, cached runtime.Object) error {
 	return tell(t.Interface.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, update, cached))
+}
+
+// awaited lets the first watches of a resource wait until its watch cache is filled, which takes a few milliseconds. Upstream answers
+// them with 429 and a Retry-After of a second, to protect a store that is shared with others.
+type awaited struct {
+	storage.Interface
+	front *cacher.Cacher
+}
+
+// cacheWait is how long a watch waits for its cache; after it upstream's own answer is given.
+const cacheWait = 5 * time.Second
+
+func (a awaited) Watch(ctx context.Context, key string, options storage.ListOptions) (watch.Interface, error) {
+	if !a.front.Ready() {
+		waiting, cancel := context.WithTimeout(ctx, cacheWait)
+		_ = a.front.Wait(waiting) // Watch tells what is wrong
+		cancel()
+	}
+	return a.Interface.Watch(ctx, key, options)
 }
 
 // apart gives each resource a watch stream of its own on the shared connection. On a common stream, a watch that was opened

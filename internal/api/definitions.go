@@ -13,13 +13,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/util/retry"
 )
 
 const (
 	// servedWithin is how long the definitions may take to be served before the start counts as failed.
 	servedWithin = 60 * time.Second
-	servedPoll   = 5 * time.Millisecond
 	// formAnnotation keeps the definition as this program wrote it, without what the server added, to compare
 	// at the next start.
 	formAnnotation = "fairlead.dev/definition"
@@ -35,15 +35,7 @@ func (c *chain) load(ctx context.Context) error {
 	if err := c.loadDefinitions(ctx); err != nil {
 		return err
 	}
-	if err := c.waitServed(ctx); err != nil {
-		return err
-	}
-	for kind, synced := range c.informers.WaitForCacheSync(ctx.Done()) {
-		if !synced {
-			return fmt.Errorf("api: read %s before serving: %w", kind, context.Cause(ctx))
-		}
-	}
-	return nil
+	return c.waitServed(ctx)
 }
 
 func (c *chain) loadDefinitions(ctx context.Context) error {
@@ -55,13 +47,13 @@ func (c *chain) loadDefinitions(ctx context.Context) error {
 		return fmt.Errorf("api: make client: %w", err)
 	}
 	definitions := client.ApiextensionsV1().CustomResourceDefinitions()
-	list, err := definitions.List(ctx, metav1.ListOptions{})
+	list, err := c.definitions().Lister().List(labels.Everything())
 	if err != nil {
 		return fmt.Errorf("api: list definitions: %w", err)
 	}
 	stored := map[string]*apiextensionsv1.CustomResourceDefinition{}
-	for i := range list.Items {
-		stored[list.Items[i].Name] = &list.Items[i]
+	for _, d := range list {
+		stored[d.Name] = d
 	}
 	for _, d := range c.server.cfg.Definitions {
 		if err := loadDefinition(ctx, definitions, d, stored[d.Name]); err != nil {
@@ -106,17 +98,22 @@ func updateDefinition(ctx context.Context, client v1.CustomResourceDefinitionInt
 	})
 }
 
-// waitServed waits until discovery lists every version of every definition.
+// waitServed waits until discovery lists every version of every definition. It looks again whenever discovery changes.
 func (c *chain) waitServed(ctx context.Context) error {
-	tick := time.NewTicker(servedPoll)
-	defer tick.Stop()
+	changed := make(chan struct{}, 1)
+	c.core.AggregatedDiscoveryGroupManager.AddInvalidationCallback(func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
 	for {
 		missing, err := c.missing()
 		if err != nil || missing == "" {
 			return err
 		}
 		select {
-		case <-tick.C:
+		case <-changed:
 		case <-ctx.Done():
 			return errors.Join(context.Cause(ctx), fmt.Errorf("api: %s is not served", missing))
 		}

@@ -120,6 +120,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	if s.cfg.Insecure {
 		group.Go(func() error { return servePlain(ctx, s.listener, s.trusting(chain.core.Handler)) })
 	}
+	if err := chain.inform(ctx); err != nil {
+		return errors.Join(ignoreEnd(ctx, err), ignoreEnd(ctx, group.Wait()))
+	}
 	group.Go(func() error {
 		if err := chain.prepared.RunWithContext(ctx); err != nil {
 			return fmt.Errorf("api: serve: %w", err)

@@ -3,11 +3,13 @@ package controller
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	appslisters "k8s.io/client-go/listers/apps/v1"
@@ -36,6 +38,9 @@ const (
 
 // collectEvery is how often configurations are looked at for revisions that have become too old.
 const collectEvery = 10 * time.Minute
+
+// syncPoll is how often it is looked whether the informers have read everything.
+const syncPoll = 2 * time.Millisecond
 
 // informerSet is every informer of the controller.
 type informerSet struct {
@@ -111,11 +116,11 @@ func (s *informerSet) start(ctx context.Context, running *sync.WaitGroup) {
 }
 
 func (s *informerSet) wait(ctx context.Context) error {
-	synced := make([]cache.InformerSynced, 0, len(s.all()))
-	for _, i := range s.all() {
-		synced = append(synced, i.HasSynced)
+	// Upstream's wait would look only every 100 ms.
+	synced := func(context.Context) (bool, error) {
+		return !slices.ContainsFunc(s.all(), func(i cache.SharedIndexInformer) bool { return !i.HasSynced() }), nil
 	}
-	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
+	if wait.PollUntilContextCancel(ctx, syncPoll, true, synced) != nil {
 		return errors.New("reading the objects that exist: stopped before it was done")
 	}
 	return nil

@@ -5,19 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // part is one component on its way through start, run and stop.
 type part struct {
 	name string
+	// after names the parts that have to be ready before this one starts.
+	after []string
 	// run blocks until its context ends and everything it started is gone; it calls ready once when it serves.
 	run func(ctx context.Context, ready func()) error
 	// drain is how long run may take to return after its context ended.
 	drain time.Duration
 
-	cancel context.CancelCauseFunc
+	cancel context.CancelCauseFunc // nil until the part is started
+	ready  chan struct{}
 	done   chan struct{}
 	err    error
 }
@@ -36,28 +42,31 @@ func once(do func(context.Context) error) func(ctx context.Context, ready func()
 
 var errStopping = errors.New("the daemon stops")
 
-// lifecycle starts parts in order, each when the one before is ready, and stops them in reverse order.
+// lifecycle starts each part when those it comes after are ready, and stops them one by one, the last added first.
 type lifecycle struct {
 	logger *slog.Logger
 	parts  []*part
 }
 
-func (l *lifecycle) add(name string, drain time.Duration, run func(ctx context.Context, ready func()) error) {
-	l.parts = append(l.parts, &part{name: name, run: run, drain: drain})
+// add puts a part behind those that were added before it. It starts when the parts it names are ready; those which are not there
+// (they may be disabled) and those added later do not count.
+func (l *lifecycle) add(name string, drain time.Duration, run func(ctx context.Context, ready func()) error, after ...string) {
+	l.parts = append(l.parts, &part{name: name, run: run, drain: drain, after: after})
+}
+
+// names gives the parts there are, for one that comes after all of them.
+func (l *lifecycle) names() []string {
+	names := make([]string, len(l.parts))
+	for i, p := range l.parts {
+		names[i] = p.name
+	}
+	return names
 }
 
 // run starts everything, calls ready, and blocks until ctx ends or a part fails. All errors name their part.
 func (l *lifecycle) run(ctx context.Context, ready func()) error {
 	failed := make(chan *part, len(l.parts))
-	started := 0
-	var err error
-	for _, p := range l.parts {
-		if err = l.start(ctx, p, failed); err != nil {
-			started++
-			break
-		}
-		started++
-	}
+	err := l.startAll(ctx, failed)
 	if err == nil {
 		ready()
 		select {
@@ -67,25 +76,47 @@ func (l *lifecycle) run(ctx context.Context, ready func()) error {
 			l.logger.Error("component failed", "component", p.name, "err", err)
 		}
 	}
-	return errors.Join(err, l.stop(l.parts[:started]))
+	return errors.Join(err, l.stop(slices.DeleteFunc(slices.Clone(l.parts), func(p *part) bool { return p.cancel == nil })))
+}
+
+// startAll starts the parts, each as soon as it may, and waits until all are ready or one has failed.
+func (l *lifecycle) startAll(ctx context.Context, failed chan<- *part) error {
+	starting, ctx := errgroup.WithContext(ctx)
+	for i, p := range l.parts {
+		p.ready, p.done = make(chan struct{}), make(chan struct{})
+		before := slices.DeleteFunc(slices.Clone(l.parts[:i]), func(b *part) bool { return !slices.Contains(p.after, b.name) })
+		starting.Go(func() error {
+			for _, b := range before {
+				select {
+				case <-b.ready:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
+			return l.start(ctx, p, failed)
+		})
+	}
+	return starting.Wait()
 }
 
 // start runs one part and waits until it is ready, has failed, or the daemon is told to stop.
 func (l *lifecycle) start(ctx context.Context, p *part, failed chan<- *part) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	begin := time.Now()
-	partCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	p.cancel, p.done = cancel, make(chan struct{})
-	ready := make(chan struct{})
+	var partCtx context.Context
+	partCtx, p.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	var once sync.Once
 	go func() {
 		defer close(p.done)
-		p.err = p.run(partCtx, func() { once.Do(func() { close(ready) }) })
+		p.err = p.run(partCtx, func() { once.Do(func() { close(p.ready) }) })
 		if partCtx.Err() == nil {
 			failed <- p
 		}
 	}()
 	select {
-	case <-ready:
+	case <-p.ready:
 		l.logger.Debug("component ready", "component", p.name, "duration", time.Since(begin))
 		return nil
 	case <-p.done:
@@ -107,8 +138,7 @@ func (p *part) failure() error {
 // the process has to exit after it.
 func (l *lifecycle) stop(parts []*part) error {
 	var errs []error
-	for i := len(parts) - 1; i >= 0; i-- {
-		p := parts[i]
+	for _, p := range slices.Backward(parts) {
 		alreadyOver := isClosed(p.done)
 		p.cancel(errStopping)
 		timer := time.NewTimer(p.drain)

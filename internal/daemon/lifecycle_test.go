@@ -40,9 +40,9 @@ func TestLifecycleOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var j journal
 		l := quiet()
-		for _, name := range []string{"a", "b", "c"} {
-			l.add(name, time.Second, j.steady(name))
-		}
+		l.add("a", time.Second, j.steady("a"))
+		l.add("b", time.Second, j.steady("b"), "a", "disabled")
+		l.add("c", time.Second, j.steady("c"), l.names()...)
 		ctx, cancel := context.WithCancel(t.Context())
 		if err := l.run(ctx, cancel); err != nil {
 			t.Fatal(err)
@@ -50,6 +50,56 @@ func TestLifecycleOrder(t *testing.T) {
 		want := []string{"start a", "start b", "start c", "stop c", "stop b", "stop a"}
 		if !slices.Equal(j.lines, want) {
 			t.Errorf("got %v, want %v", j.lines, want)
+		}
+	})
+}
+
+// TestLifecycleStartsSideBySide holds that only parts that need each other wait for each other.
+func TestLifecycleStartsSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		l := quiet()
+		slow := func(name string) func(context.Context, func()) error {
+			return func(ctx context.Context, ready func()) error {
+				time.Sleep(time.Second)
+				return j.steady(name)(ctx, ready)
+			}
+		}
+		l.add("store", time.Second, slow("store"))
+		l.add("api", time.Second, slow("api"), "store")
+		l.add("sandbox", time.Second, slow("sandbox"))
+		l.add("controller", time.Second, slow("controller"), "api", "sandbox")
+		ctx, cancel := context.WithCancel(t.Context())
+		begin := time.Now()
+		if err := l.run(ctx, cancel); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took != 3*time.Second {
+			t.Errorf("starting took %v, want the 3s of the longest chain", took)
+		}
+		if want := []string{"stop controller", "stop sandbox", "stop api", "stop store"}; !slices.Equal(j.lines[4:], want) {
+			t.Errorf("got %v, want the parts stopped one by one, the last added first", j.lines)
+		}
+	})
+}
+
+// TestLifecycleFailsWhileOthersStart holds that what waits or is still starting is given up when one part fails.
+func TestLifecycleFailsWhileOthersStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boom := errors.New("boom")
+		l := quiet()
+		l.add("slow", time.Second, func(ctx context.Context, _ func()) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		l.add("bad", time.Second, func(context.Context, func()) error { return boom })
+		l.add("last", time.Second, func(context.Context, func()) error {
+			t.Error("the last part was started")
+			return nil
+		}, "slow", "bad")
+		err := l.run(t.Context(), func() { t.Error("ready was called") })
+		if !errors.Is(err, boom) || !strings.HasPrefix(err.Error(), "bad: boom") {
+			t.Errorf("got %v, want the error of the bad part with its name", err)
 		}
 	})
 }
@@ -69,7 +119,7 @@ func TestLifecycleNamesWhatFails(t *testing.T) {
 				var j journal
 				l := quiet()
 				l.add("first", time.Second, j.steady("first"))
-				l.add("second", time.Second, run)
+				l.add("second", time.Second, run, "first")
 				err := l.run(t.Context(), func() {})
 				if !errors.Is(err, boom) || !strings.Contains(err.Error(), "second: boom") {
 					t.Errorf("got %v, want the error of the second part with its name", err)

@@ -124,7 +124,7 @@ func (w *wiring) wireImages() error {
 		return errors.Join(w.images.Run(ctx, ready), w.images.Close())
 	})
 	if listener != nil {
-		w.parts.add("registry", w.settings.Drain, newWebServer("registry", listener, w.images.Handler(), w.settings.Drain).run)
+		w.parts.add("registry", w.settings.Drain, newWebServer("registry", listener, w.images.Handler(), w.settings.Drain).run, "images")
 	}
 	return nil
 }

@@ -40,9 +40,9 @@ func (w *wiring) wireAPI() error {
 	if err != nil {
 		return fmt.Errorf("client for the API: %w", err)
 	}
-	w.parts.add("api", storeDrain, w.server.Run)
-	w.parts.add("info of before", shortDrain, once(func(ctx context.Context) error { return forgetInfo(ctx, client) }))
-	w.parts.add("rules", shortDrain, func(ctx context.Context, ready func()) error { return rules.Run(ctx, client, ready) })
+	w.parts.add("api", storeDrain, w.server.Run, "store")
+	w.parts.add("info of before", shortDrain, once(func(ctx context.Context) error { return forgetInfo(ctx, client) }), "api")
+	w.parts.add("rules", shortDrain, func(ctx context.Context, ready func()) error { return rules.Run(ctx, client, ready) }, "api")
 	w.client = client
 	return nil
 }
@@ -55,6 +55,6 @@ func (w *wiring) wireInfo() error {
 	}
 	w.parts.add("info", shortDrain, once(func(ctx context.Context) error {
 		return errors.Join(publishRegistryToken(ctx, w.client, w.token), publishInfo(ctx, w.client, info))
-	}))
+	}), w.parts.names()...)
 	return nil
 }

@@ -80,7 +80,7 @@ func (w *wiring) wireGateway() error {
 	if err != nil {
 		return err
 	}
-	w.parts.add("gateway", w.settings.Drain+shortDrain, w.gateway.Run)
+	w.parts.add("gateway", w.settings.Drain+shortDrain, w.gateway.Run, "rules", "request log")
 	return nil
 }
 
@@ -133,7 +133,7 @@ func (w *wiring) wireController() error {
 			w.live.set(instances{c, w.requests})
 			ready()
 		})
-	})
+	}, "rules", "images", "gateway", "sandbox")
 	return nil
 }
 

@@ -3,8 +3,11 @@ package admission
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -12,11 +15,15 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/knative"
 )
 
+// syncPoll is how often it is looked whether all ConfigMaps have been read.
+const syncPoll = 2 * time.Millisecond
+
 // Run keeps the settings as the ConfigMaps read through client say, until ctx ends. It calls ready once it has read
 // them all. Settings that cannot be read are logged and change nothing; those of a deleted ConfigMap are a fresh
 // installation's again. Validations that ask the API server do so through client from the start of Run.
 func (p *Plugin) Run(ctx context.Context, client kubernetes.Interface, ready func()) error {
 	p.admitter.Ask(client)
+	var synced []cache.InformerSynced
 	for _, namespace := range []string{knative.ServingNamespace, knative.EventingNamespace} {
 		factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace))
 		registration, err := factory.Core().V1().ConfigMaps().Informer().AddEventHandler(p.handler()) //nolint:contextcheck // As in Validate.
@@ -25,9 +32,13 @@ func (p *Plugin) Run(ctx context.Context, client kubernetes.Interface, ready fun
 		}
 		factory.Start(ctx.Done())
 		defer factory.Shutdown()
-		if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
-			return nil
-		}
+		synced = append(synced, registration.HasSynced)
+	}
+	read := func(context.Context) (bool, error) {
+		return !slices.ContainsFunc(synced, func(done cache.InformerSynced) bool { return !done() }), nil
+	}
+	if wait.PollUntilContextCancel(ctx, syncPoll, true, read) != nil {
+		return nil
 	}
 	ready()
 	<-ctx.Done()
