@@ -124,6 +124,9 @@ func (s *session) build(ctx context.Context, term *terminal, from source) (strin
 	}
 	request.Progress = func(e build.Event) { term.note("%-8s %s", e.Step, e.Text) }
 	result, err := build.Build(ctx, request)
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx) // what an interrupted tool says about that is of no use
+	}
 	if err != nil {
 		return "", err
 	}

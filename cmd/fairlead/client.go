@@ -45,6 +45,17 @@ func (c *clientFlags) kubeconfig(flags *pflag.FlagSet) string {
 	return filepath.Join(c.settings.Home, "kubeconfig")
 }
 
+// resolve fills in the settings of a daemon that a command may start. Of the command's own flags only --home is a
+// setting too; others, as the --domain of run, only have the name of one.
+func (c *clientFlags) resolve(flags *pflag.FlagSet) error {
+	own := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	own.AddFlag(flags.Lookup("home"))
+	if err := c.settings.Resolve(own); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
 // client is a connection to the API.
 type client struct {
 	config  *rest.Config

@@ -55,7 +55,7 @@ func (r *runner) dev(cmd *cobra.Command, argument string) (err error) {
 	if err != nil {
 		return err
 	}
-	service, err := r.service.service(name, r.target.namespace, argument)
+	service, err := r.wanted(name, argument)
 	if err != nil {
 		return err
 	}
@@ -69,6 +69,9 @@ func (r *runner) dev(cmd *cobra.Command, argument string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	if err := r.possible(cmd.Context(), s, service); err != nil {
+		return err
+	}
 	existed, err := s.exists(cmd.Context(), service.Namespace, name)
 	if err != nil {
 		return err
@@ -150,6 +153,9 @@ func (d *developing) trySwap(ctx context.Context, begin time.Time) error {
 	if !d.running {
 		d.running = true
 		fmt.Fprintln(d.term.out, publicURL(ready.Status.URL, d.session.info.Gateway))
+		if err := d.reach.publish(ctx, d.term, d.session, ready); err != nil {
+			return err
+		}
 		d.term.note("Watching %s; Ctrl-C ends it", d.path)
 	}
 	d.follow()

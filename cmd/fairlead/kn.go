@@ -212,6 +212,9 @@ func updatePatch(now, wanted *servingv1.Service, without []string) (map[string]a
 	if template.Spec.ContainerConcurrency != nil {
 		spec["containerConcurrency"] = *template.Spec.ContainerConcurrency
 	}
+	if template.Spec.RuntimeClassName != nil {
+		spec["runtimeClassName"] = *template.Spec.RuntimeClassName
+	}
 	annotations := map[string]any{}
 	for key, value := range template.Annotations {
 		annotations[key] = value

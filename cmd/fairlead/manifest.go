@@ -31,18 +31,44 @@ type serviceFlags struct {
 	scale       string
 	concurrency int64
 	memory, cpu string
+	isolation   string
 }
 
 func (f *serviceFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&f.name, "name", "", "name of the service (default: from the folder or image)")
 	flags.StringArrayVarP(&f.env, "env", "e", nil, "environment variable NAME=VALUE; NAME alone takes it from this shell")
 	flags.StringVar(&f.envFile, "env-file", "", "file with lines NAME=VALUE")
-	flags.Int32VarP(&f.port, "port", "p", 0, "port the code listens on (default: what PORT says, 8080)")
+	flags.VarP((*portFlag)(&f.port), "port", "p", "port the code listens on (default: what PORT says, 8080)")
 	flags.StringVar(&f.scale, "scale", "", "instances: N, MIN..MAX, MIN.. or ..MAX (default 0..)")
 	flags.Int64Var(&f.concurrency, "concurrency", 0, "most requests at once in one instance (default: no limit)")
 	flags.StringVar(&f.memory, "memory", "", "memory limit of an instance, as in 256Mi")
 	flags.StringVar(&f.cpu, "cpu", "", "processor limit of an instance, as in 500m or 2")
+	flags.StringVar(&f.isolation, "isolation", "", "what keeps an instance apart: "+strings.Join(isolations, ", ")+" (default: the daemon's)")
 }
+
+// portFlag is a port as a flag; zero is a flag that was not given.
+type portFlag int32
+
+// String is empty for a flag that was not given.
+func (p *portFlag) String() string {
+	if *p == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(*p))
+}
+
+// Set reads a port from 1 to 65535.
+func (p *portFlag) Set(text string) error {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return fmt.Errorf("--port %s is not a port: 1 to 65535", text)
+	}
+	*p = portFlag(n) //nolint:gosec // of 16 bits
+	return nil
+}
+
+// Type names the value in the help text.
+func (p *portFlag) Type() string { return "port" }
 
 // service makes the manifest that runs an image.
 func (f *serviceFlags) service(name, namespace, image string) (*servingv1.Service, error) {
@@ -52,9 +78,6 @@ func (f *serviceFlags) service(name, namespace, image string) (*servingv1.Servic
 		return nil, err
 	}
 	if f.port != 0 {
-		if f.port < 1 || f.port > 65535 {
-			return nil, usagef("--port %d is not a port: 1 to 65535", f.port)
-		}
 		container.Ports = []corev1.ContainerPort{{ContainerPort: f.port}}
 	}
 	if container.Resources.Limits, err = f.limits(); err != nil {
@@ -70,6 +93,9 @@ func (f *serviceFlags) service(name, namespace, image string) (*servingv1.Servic
 	}
 	service.Spec.Template.Annotations = annotations
 	service.Spec.Template.Spec.Containers = []corev1.Container{container}
+	if service.Spec.Template.Spec.RuntimeClassName, err = runtimeClass(f.isolation); err != nil {
+		return nil, err
+	}
 	if f.concurrency < 0 {
 		return nil, usagef("--concurrency %d is negative", f.concurrency)
 	}
@@ -251,12 +277,16 @@ func manifestFields(object any) (map[string]any, error) {
 	return fields, nil
 }
 
-// prune removes nulls and empty maps.
+// prune removes nulls, empty maps and the empty name that a container without one is written with.
 func prune(fields map[string]any) {
 	for key, value := range fields {
 		switch v := value.(type) {
 		case nil:
 			delete(fields, key)
+		case string:
+			if key == "name" && v == "" {
+				delete(fields, key)
+			}
 		case map[string]any:
 			prune(v)
 			if len(v) == 0 {

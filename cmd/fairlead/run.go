@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,7 @@ type runner struct {
 	target  clientFlags
 	service serviceFlags
 	options buildFlags
+	reach   reachFlags
 	detach  bool
 	print   bool
 	timeout time.Duration
@@ -70,6 +72,7 @@ func (r *runner) command(use, short, long string) *cobra.Command {
 	r.target.addTo(cmd.Flags())
 	r.service.addTo(cmd.Flags())
 	r.options.addTo(cmd.Flags())
+	r.reach.addTo(cmd.Flags())
 	cmd.Flags().BoolVar(&r.print, "print", false, "print the manifest instead of applying it")
 	cmd.Flags().DurationVar(&r.timeout, "wait", 5*time.Minute, "how long to wait until the service is ready")
 	return cmd
@@ -85,8 +88,7 @@ func (r *runner) run(cmd *cobra.Command, argument string) (err error) {
 	if err != nil {
 		return err
 	}
-	// Flags are checked before anything is started or built.
-	service, err := r.service.service(name, r.target.namespace, argument)
+	service, err := r.wanted(name, argument)
 	if err != nil {
 		return err
 	}
@@ -98,6 +100,9 @@ func (r *runner) run(cmd *cobra.Command, argument string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	if err := r.possible(ctx, s, service); err != nil {
+		return err
+	}
 	if isPath {
 		if service.Spec.Template.Spec.Containers[0].Image, err = r.build(ctx, s, path, name); err != nil {
 			return err
@@ -107,6 +112,25 @@ func (r *runner) run(cmd *cobra.Command, argument string) (err error) {
 		return r.printManifest(service)
 	}
 	return r.deploy(ctx, s, service)
+}
+
+// wanted is the service that the flags describe. They are checked before anything is started or built.
+func (r *runner) wanted(name, image string) (*servingv1.Service, error) {
+	if err := r.reach.check(); err != nil {
+		return nil, err
+	}
+	return r.service.service(name, r.target.namespace, image)
+}
+
+// possible asks the daemon whether it can do what the flags want, before anything is built.
+func (r *runner) possible(ctx context.Context, s *session, service *servingv1.Service) error {
+	if err := r.reach.allowed(s.info); err != nil {
+		return err
+	}
+	if err := isolationAvailable(r.term, r.service.isolation, s.info); err != nil {
+		return err
+	}
+	return r.reach.free(ctx, s.client, service)
 }
 
 func (r *runner) name(argument, path string, isPath bool) (string, error) {
@@ -122,12 +146,23 @@ func (r *runner) name(argument, path string, isPath bool) (string, error) {
 }
 
 func (r *runner) printManifest(service *servingv1.Service) error {
-	text, err := manifestYAML(service)
-	if err != nil {
-		return err
+	manifests := []any{service}
+	for _, mapping := range r.reach.mappings(service) {
+		manifests = append(manifests, mapping)
 	}
-	_, err = r.term.out.Write(text)
-	return err
+	for i, manifest := range manifests {
+		text, err := manifestYAML(manifest)
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			text = append([]byte("---\n"), text...)
+		}
+		if _, err := r.term.out.Write(text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // open connects, or starts a daemon where the service may end with this process.
@@ -140,9 +175,10 @@ func (r *runner) open(cmd *cobra.Command) (*session, error) {
 		}
 		return describeSession(cmd.Context(), &session{client: c})
 	}
-	if err := r.target.settings.Resolve(cmd.Flags()); err != nil {
-		return nil, usageError{err}
+	if err := r.target.resolve(cmd.Flags()); err != nil {
+		return nil, err
 	}
+	r.reach.openTo(r.target.settings)
 	return openSession(cmd.Context(), r.term, kubeconfig, r.target.settings)
 }
 
@@ -166,6 +202,9 @@ func (r *runner) deploy(ctx context.Context, s *session, service *servingv1.Serv
 	}
 	r.term.note("Ready in %s: revision %s", took(time.Since(begin)), ready.Status.LatestReadyRevisionName)
 	fmt.Fprintln(r.term.out, publicURL(ready.Status.URL, s.info.Gateway))
+	if err := r.reach.publish(ctx, r.term, s, ready); err != nil {
+		return err
+	}
 	if r.detach {
 		return nil
 	}
@@ -201,7 +240,11 @@ func (r *runner) remove(ctx context.Context, s *session, service *servingv1.Serv
 	err := s.serving.ServingV1().Services(service.Namespace).Delete(ctx, service.Name, metav1.DeleteOptions{
 		PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &service.UID},
 	})
-	if err != nil && !apierrors.IsNotFound(err) {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		r.term.note("fairlead: the daemon is gone: service %s comes back with it; then: fairlead delete %s", service.Name, service.Name)
+		return
+	case err != nil && !apierrors.IsNotFound(err):
 		r.term.note("fairlead: service %s was not deleted: %v", service.Name, err)
 		return
 	}
@@ -219,6 +262,9 @@ func (c *client) exists(ctx context.Context, namespace, name string) (bool, erro
 	return true, nil
 }
 
+// applyPatience is how long a write of one object may take; it is a matter of milliseconds.
+const applyPatience = 30 * time.Second
+
 // apply makes the service be as the manifest says, by server-side apply.
 func (c *client) apply(ctx context.Context, service *servingv1.Service) (*servingv1.Service, error) {
 	fields, err := manifestFields(service)
@@ -230,10 +276,17 @@ func (c *client) apply(ctx context.Context, service *servingv1.Service) (*servin
 		return nil, fmt.Errorf("apply service %s: %w", service.Name, err)
 	}
 	force := true
+	// An interrupt must not leave it open whether the service was made: who calls looks at ctx afterwards.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyPatience)
+	defer cancel()
 	applied, err := c.serving.ServingV1().Services(service.Namespace).Patch(ctx, service.Name, types.ApplyPatchType, body,
 		metav1.PatchOptions{FieldManager: fieldManager, Force: &force})
 	if err != nil {
-		return nil, fmt.Errorf("apply service %s: %w", service.Name, err)
+		err = fmt.Errorf("apply service %s: %w", service.Name, err)
+		if strings.Contains(err.Error(), "spec.template.spec.runtimeClassName") {
+			err = withTry(err, "kubernetes.podspec-runtimeclassname: enabled in the ConfigMap config-features of namespace knative-serving, or no --isolation")
+		}
+		return nil, err
 	}
 	return applied, nil
 }

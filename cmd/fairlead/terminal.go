@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"golang.org/x/term"
 )
@@ -85,14 +86,18 @@ func (t *terminal) exitCode(ctx context.Context, err error) int {
 	if errors.As(err, &status) {
 		return int(status)
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil {
+		// Whatever a connection or a tool says when it is cut off, the reason is the person's own.
 		t.note("fairlead: interrupted")
 		return exitInterrupted
 	}
 	t.note("fairlead: %v", err)
 	var advice interface{ Try() string }
-	if errors.As(err, &advice) && advice.Try() != "" {
+	switch {
+	case errors.As(err, &advice) && advice.Try() != "":
 		t.note("try: %s", advice.Try())
+	case errors.Is(err, syscall.ECONNREFUSED):
+		t.note("try: fairlead serve: the daemon has ended; its log says why")
 	}
 	var coded interface{ ExitCode() int }
 	if errors.As(err, &coded) {

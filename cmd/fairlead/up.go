@@ -77,8 +77,8 @@ func (u *upper) run(cmd *cobra.Command) (err error) {
 			u.term.note("note: %s", note)
 		}
 	}
-	if err := u.target.settings.Resolve(cmd.Flags()); err != nil {
-		return usageError{err}
+	if err := u.target.resolve(cmd.Flags()); err != nil {
+		return err
 	}
 	if u.session, err = u.open(cmd); err != nil {
 		return err

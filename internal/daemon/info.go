@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/fairlead-dev/fairlead/internal/sandbox"
 )
 
 // A daemon tells its clients where it listens in one ConfigMap, so that a command needs nothing but the API.
@@ -17,7 +22,7 @@ const (
 	InfoName      = "fairlead-info"
 )
 
-// Keys of the ConfigMap. Values are host:port, but for the domain.
+// Keys of the ConfigMap. Values are host:port, but for the domain, the authority and the list of runtimes.
 const (
 	infoGateway    = "gateway"
 	infoGatewayTLS = "gatewayTLS"
@@ -25,6 +30,7 @@ const (
 	infoMetrics    = "metrics"
 	infoDomain     = "domain"
 	infoAuthority  = "ca.crt"
+	infoRuntimes   = "runtimes"
 )
 
 // Info is what a client needs to know of a running daemon; addresses are host:port, empty for a disabled component.
@@ -33,6 +39,8 @@ type Info struct {
 	Domain string
 	// Authority is the certificate, in PEM, of the authority that the gateway's own certificates come from.
 	Authority string
+	// Runtimes are the drivers that instances can have, the default one first; empty for a daemon without sandbox.
+	Runtimes []string
 }
 
 // ReadInfo asks the API where the other components of the daemon listen. The error is ErrStarting as long as not all of
@@ -50,6 +58,7 @@ func ReadInfo(ctx context.Context, client kubernetes.Interface) (Info, error) {
 		Addresses: Addresses{Gateway: d[infoGateway], GatewayTLS: d[infoGatewayTLS], Registry: d[infoRegistry], Metrics: d[infoMetrics]},
 		Domain:    d[infoDomain],
 		Authority: d[infoAuthority],
+		Runtimes:  strings.Fields(d[infoRuntimes]),
 	}, nil
 }
 
@@ -76,6 +85,7 @@ func publishInfo(ctx context.Context, client kubernetes.Interface, info Info) er
 		Data: map[string]string{
 			infoGateway: info.Gateway, infoGatewayTLS: info.GatewayTLS, infoRegistry: info.Registry,
 			infoMetrics: info.Metrics, infoDomain: info.Domain, infoAuthority: info.Authority,
+			infoRuntimes: strings.Join(info.Runtimes, " "),
 		},
 	}
 	maps := client.CoreV1().ConfigMaps(InfoNamespace)
@@ -87,4 +97,11 @@ func publishInfo(ctx context.Context, client kubernetes.Interface, info Info) er
 		return fmt.Errorf("publish where the daemon listens: %w", err)
 	}
 	return nil
+}
+
+// runtimes lists the drivers that a sandbox manager has, the one it prefers first.
+func runtimes(has sandbox.Info) []string {
+	list := slices.Sorted(maps.Keys(has.Binaries))
+	list = slices.DeleteFunc(append(list, "process"), func(name string) bool { return name == has.Runtime })
+	return append([]string{has.Runtime}, list...)
 }

@@ -53,6 +53,9 @@ func (w *wiring) wireInfo() error {
 	if w.gateway != nil {
 		info.Authority = string(w.gateway.RootCertificate())
 	}
+	if w.sandboxes != nil {
+		info.Runtimes = runtimes(w.sandboxes.Info())
+	}
 	w.parts.add("info", shortDrain, once(func(ctx context.Context) error {
 		return errors.Join(publishRegistryToken(ctx, w.client, w.token), publishInfo(ctx, w.client, info))
 	}), w.parts.names()...)

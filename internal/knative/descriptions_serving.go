@@ -98,7 +98,7 @@ v1.PodSpec:
 	nodeSelector: Which machines may run instances. Needs kubernetes.podspec-nodeselector in config-features.
 	tolerations: Which taints of machines are accepted. Needs kubernetes.podspec-tolerations in config-features.
 	topologySpreadConstraints: How instances spread over machines. Needs kubernetes.podspec-topologyspreadconstraints in config-features.
-	runtimeClassName: The kind of sandbox: gvisor for runsc. Needs kubernetes.podspec-runtimeclassname in config-features.
+	runtimeClassName: The kind of sandbox: crun, runc, gvisor (for runsc) or process. kubernetes.podspec-runtimeclassname in config-features can forbid it.
 	securityContext: User, group and protection of all containers. Needs kubernetes.podspec-securitycontext in config-features.
 	dnsPolicy: How names are looked up. Needs kubernetes.podspec-dnspolicy in config-features.
 	dnsConfig: Name servers and search domains. Needs kubernetes.podspec-dnsconfig in config-features.

@@ -104,14 +104,17 @@ func servingSeeds() []seed {
 }
 
 func servingFeatureSeeds() map[string]string {
-	out := map[string]string{"multi-container": "enabled", "kubernetes.podspec-volumes-emptydir": "enabled"}
+	// On beside what upstream has on: the runtime class, by which a service chooses what isolates it.
+	out := map[string]string{
+		"multi-container": "enabled", "kubernetes.podspec-volumes-emptydir": "enabled", "kubernetes.podspec-runtimeclassname": "enabled",
+	}
 	for _, name := range []string{
 		"multi-container-probing", "secure-pod-defaults", "tag-header-based-routing", "autodetect-http2",
 		"kubernetes.containerspec-addcapabilities", "kubernetes.podspec-affinity", "kubernetes.podspec-dnsconfig",
 		"kubernetes.podspec-dnspolicy", "kubernetes.podspec-fieldref", "kubernetes.podspec-hostaliases",
 		"kubernetes.podspec-hostipc", "kubernetes.podspec-hostnetwork", "kubernetes.podspec-hostpid",
 		"kubernetes.podspec-init-containers", "kubernetes.podspec-nodeselector", "kubernetes.podspec-persistent-volume-claim",
-		"kubernetes.podspec-persistent-volume-write", "kubernetes.podspec-priorityclassname", "kubernetes.podspec-runtimeclassname",
+		"kubernetes.podspec-persistent-volume-write", "kubernetes.podspec-priorityclassname",
 		"kubernetes.podspec-schedulername", "kubernetes.podspec-securitycontext", "kubernetes.podspec-shareprocessnamespace",
 		"kubernetes.podspec-tolerations", "kubernetes.podspec-topologyspreadconstraints", "kubernetes.podspec-volumes-csi",
 		"kubernetes.podspec-volumes-ephemeral", "kubernetes.podspec-volumes-hostpath", "kubernetes.podspec-volumes-image",

@@ -32,7 +32,7 @@ func seedNamed(t *testing.T, namespace, name string) *corev1.ConfigMap {
 func TestSeedsAreUpstreamsDefaults(t *testing.T) {
 	same(t, ServingNamespace, "config-autoscaler", autoscalerconfig.NewConfigFromConfigMap, nil)
 	same(t, ServingNamespace, "config-defaults", servingconfig.NewDefaultsConfigFromConfigMap, nil)
-	same(t, ServingNamespace, "config-features", servingconfig.NewFeaturesConfigFromConfigMap, nil)
+	same(t, ServingNamespace, "config-features", servingconfig.NewFeaturesConfigFromConfigMap, map[string]string{"kubernetes.podspec-runtimeclassname": "enabled"})
 	same(t, ServingNamespace, "config-gc", gc.NewConfigFromConfigMapFunc(t.Context()), nil)
 	same(t, ServingNamespace, "config-network", netconfig.NewConfigFromConfigMap, map[string]string{"autocreate-cluster-domain-claims": "true"})
 	same(t, ServingNamespace, "config-deployment", deployment.NewConfigFromConfigMap, map[string]string{"queue-sidecar-image": "fairlead/gateway"})

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-dev/fairlead/internal/daemon"
+)
+
+// isolations are the values of --isolation: the runtime class of the service, but for gvisor also the program behind it.
+var isolations = []string{"crun", "runc", "gvisor", "process"}
+
+// runtimeClass checks --isolation and gives the runtimeClassName; nil leaves the choice to the daemon.
+func runtimeClass(isolation string) (*string, error) {
+	if isolation == "" {
+		return nil, nil
+	}
+	if !slices.Contains(isolations, isolation) {
+		return nil, withTry(usagef("--isolation %q is none of %s", isolation, strings.Join(isolations, ", ")), "--isolation crun, or fairlead doctor for what this machine has")
+	}
+	return &isolation, nil
+}
+
+// isolationAvailable refuses what the daemon's machine does not have, before anything is built for it.
+func isolationAvailable(term *terminal, isolation string, info daemon.Info) error {
+	if isolation == "" {
+		return nil
+	}
+	if len(info.Runtimes) == 0 {
+		return withTry(errors.New("--isolation: the daemon makes no instances: it runs without its sandbox"), "start it without --disable sandbox")
+	}
+	program := isolation
+	if isolation == "gvisor" {
+		program = "runsc"
+	}
+	if !slices.Contains(info.Runtimes, program) {
+		return withTry(fmt.Errorf("--isolation %s: the daemon has no %s; it has %s", isolation, program, strings.Join(info.Runtimes, ", ")),
+			"install %s and start the daemon again, or --isolation %s", program, info.Runtimes[0])
+	}
+	if isolation == "process" {
+		term.note("note: --isolation process is for code you trust: it has no system call filter and no rules for devices")
+	}
+	return nil
+}
