@@ -20,8 +20,10 @@ func (s Spec) check() error {
 	if len(s.Containers) == 0 {
 		bad("there is no container")
 	}
-	if s.UserNamespace {
-		bad("a user namespace was asked for, which no driver here gives yet: leave userNamespace unset")
+	switch s.UserNamespace {
+	case UsersAuto, UsersRequired, UsersOff:
+	default:
+		bad("userNamespace %q must be auto, required or off", s.UserNamespace)
 	}
 	switch s.Restart {
 	case RestartAlways, RestartOnFailure, RestartNever:

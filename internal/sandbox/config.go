@@ -27,6 +27,8 @@ type Config struct {
 	Pids int64
 	// LogBytes bounds the log kept of one instance. Zero: 16 MiB.
 	LogBytes int64
+	// UserNamespace is what a Spec gets that says nothing. Empty: UsersAuto.
+	UserNamespace UserNamespace
 	// Keep leaves the instances running when Run's context ends, for the next daemon to adopt. Otherwise Run stops them all.
 	Keep bool
 	// OrphanAfter is how long a helper without a daemon waits before it ends all instances and itself. Zero: 10 min.

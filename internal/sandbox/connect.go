@@ -52,6 +52,9 @@ func (m *Manager) clear() error {
 			return err
 		}
 	}
+	if err := os.Remove(helper.ViewDir(m.cfg.CgroupParent)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("clearing what the sandbox helper left: %w", err)
+	}
 	for _, sub := range []string{"instances", "runtime"} {
 		if err := removeContents(filepath.Join(m.cfg.Dir, sub)); err != nil {
 			return fmt.Errorf("clearing the sandbox folder: %w", err)
@@ -133,7 +136,7 @@ func (m *Manager) adoptOne(ctx context.Context, conn *helper.Client, l helper.Li
 	if err != nil {
 		return err
 	}
-	i, life, err := m.newInstance(conn, rec.Spec, files)
+	i, life, err := m.newInstance(conn, rec.Spec, view{dir: rec.View, users: rec.State.Users}, files)
 	if err != nil {
 		return err
 	}

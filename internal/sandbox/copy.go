@@ -36,7 +36,7 @@ func (i *Instance) CopyFrom(ctx context.Context, container, from string, w io.Wr
 		if err != nil {
 			return err
 		}
-		return copyOut(root, out, name, rel)
+		return i.copyOut(root, out, name, rel)
 	})
 	if err == nil {
 		err = out.Close()
@@ -76,7 +76,7 @@ func (i *Instance) containerRoot(ctx context.Context, container string) (*os.Roo
 	return root, err
 }
 
-func copyOut(root *os.Root, out *tar.Writer, name, as string) error {
+func (i *Instance) copyOut(root *os.Root, out *tar.Writer, name, as string) error {
 	info, err := root.Lstat(name)
 	if err != nil {
 		return err
@@ -94,7 +94,8 @@ func copyOut(root *os.Root, out *tar.Writer, name, as string) error {
 	if err != nil {
 		return err
 	}
-	header.Name = as
+	header.Name, header.Uname, header.Gname = as, "", "" // the machine's names are not the instance's
+	header.Uid, header.Gid = i.view.users.inside(header.Uid), i.view.users.inside(header.Gid)
 	if info.IsDir() {
 		header.Name += "/"
 	}
@@ -118,7 +119,7 @@ func (i *Instance) CopyTo(ctx context.Context, container, to string, r io.Reader
 		return err
 	}
 	defer root.Close()
-	err = root.MkdirAll(inRoot(to), 0o755)
+	err = i.copyDirs(root, inRoot(to))
 	for in := tar.NewReader(r); err == nil; {
 		var h *tar.Header
 		if h, err = in.Next(); errors.Is(err, io.EOF) {
@@ -128,20 +129,42 @@ func (i *Instance) CopyTo(ctx context.Context, container, to string, r io.Reader
 			err = context.Cause(ctx)
 		}
 		if err == nil {
-			err = copyIn(root, path.Join(inRoot(to), inRoot(h.Name)), h, in)
+			err = i.copyIn(root, path.Join(inRoot(to), inRoot(h.Name)), h, in)
 		}
 	}
 	return fmt.Errorf("instance %s: copying to %s: %w", i.id, to, err)
 }
 
-func copyIn(root *os.Root, name string, h *tar.Header, data io.Reader) error {
+// copyDirs makes a folder and those above it, which belong to the instance's root.
+func (i *Instance) copyDirs(root *os.Root, name string) error {
+	if _, err := root.Stat(name); err == nil || name == "." {
+		return nil
+	}
+	if err := i.copyDirs(root, path.Dir(name)); err != nil {
+		return err
+	}
+	if err := root.Mkdir(name, 0o755); err != nil {
+		return err
+	}
+	return root.Lchown(name, int(i.view.users.First), int(i.view.users.First))
+}
+
+func (i *Instance) copyIn(root *os.Root, name string, h *tar.Header, data io.Reader) error {
+	uid, err := i.view.users.outside(h.Uid)
+	if err != nil {
+		return err
+	}
+	gid, err := i.view.users.outside(h.Gid)
+	if err != nil {
+		return err
+	}
 	mode := h.FileInfo().Mode()
-	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+	if err := i.copyDirs(root, path.Dir(name)); err != nil {
 		return err
 	}
 	switch h.Typeflag {
 	case tar.TypeDir:
-		if err := root.MkdirAll(name, mode.Perm()); err != nil {
+		if err := i.copyDirs(root, name); err != nil {
 			return err
 		}
 	case tar.TypeReg:
@@ -155,11 +178,11 @@ func copyIn(root *os.Root, name string, h *tar.Header, data io.Reader) error {
 		if err := root.Symlink(h.Linkname, name); err != nil {
 			return err
 		}
-		return root.Lchown(name, h.Uid, h.Gid)
+		return root.Lchown(name, uid, gid)
 	default:
 		return fmt.Errorf("%s is neither a file, a folder nor a symbolic link", h.Name)
 	}
-	if err := root.Chown(name, h.Uid, h.Gid); err != nil {
+	if err := root.Chown(name, uid, gid); err != nil {
 		return err
 	}
 	return root.Chmod(name, mode)

@@ -54,6 +54,9 @@ func (m *Manager) complete(spec Spec) (Spec, error) {
 	if spec.Grace == 0 {
 		spec.Grace = 30 * time.Second
 	}
+	if spec.UserNamespace == "" {
+		spec.UserNamespace = m.cfg.UserNamespace
+	}
 	if spec.WritableBytes == 0 {
 		spec.WritableBytes = m.cfg.WritableBytes
 	}
@@ -87,8 +90,9 @@ func (m *Manager) unreserve(id string) {
 
 // record is what is on disk about an instance.
 type record struct {
-	Spec  Spec  `json:"spec"`
-	State State `json:"state"`
+	Spec  Spec   `json:"spec"`
+	State State  `json:"state"`
+	View  string `json:"view"` // helper.Opened.View
 }
 
 func (m *Manager) build(ctx context.Context, conn *helper.Client, spec Spec) (_ *Instance, err error) {
@@ -105,13 +109,13 @@ func (m *Manager) build(ctx context.Context, conn *helper.Client, spec Spec) (_ 
 	if err != nil {
 		return nil, err
 	}
-	files, err := conn.Open(ctx, helper.OpenArgs{
+	seen, files, err := m.openInstance(ctx, conn, spec, helper.OpenArgs{
 		Instance: spec.ID, Dir: dir, LogDir: m.LogDir(spec.ID), WritableBytes: spec.WritableBytes, Memory: memory,
 	})
 	if err != nil {
 		return nil, err
 	}
-	i, l, err := m.newInstance(conn, spec, files)
+	i, l, err := m.newInstance(conn, spec, seen, files)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +124,7 @@ func (m *Manager) build(ctx context.Context, conn *helper.Client, spec Spec) (_ 
 			i.sockets.Close()
 		}
 	}()
-	l.state = State{Phase: PhaseCreated, Created: time.Now()}
+	l.state = State{Phase: PhaseCreated, Created: time.Now(), Users: seen.users}
 	for _, c := range l.all() {
 		if err := l.create(ctx, c); err != nil {
 			return nil, fmt.Errorf("container %s: %w", c.spec.Name, err)
@@ -132,14 +136,14 @@ func (m *Manager) build(ctx context.Context, conn *helper.Client, spec Spec) (_ 
 }
 
 // newInstance makes the value of an instance whose network namespace is open.
-func (m *Manager) newInstance(conn *helper.Client, spec Spec, files []*os.File) (*Instance, *life, error) {
+func (m *Manager) newInstance(conn *helper.Client, spec Spec, seen view, files []*os.File) (*Instance, *life, error) {
 	sockets, err := netns.FromFiles(files)
 	if err != nil {
 		return nil, nil, err
 	}
 	n := len(spec.Containers) + len(spec.Init)
 	i := &Instance{
-		m: m, id: spec.ID, spec: spec, dir: filepath.Join(m.cfg.Dir, "instances", spec.ID), sockets: sockets,
+		m: m, id: spec.ID, spec: spec, dir: filepath.Join(m.cfg.Dir, "instances", spec.ID), sockets: sockets, view: seen,
 		mail: make(chan func(*life)), exits: make(chan helper.Event, 2*n), results: make(chan probeResult), done: make(chan struct{}),
 	}
 	m.mu.Lock()
@@ -167,7 +171,7 @@ func (m *Manager) removeCgroup(id string) error {
 }
 
 func (l *life) saveRecord() error {
-	data, err := json.Marshal(record{Spec: l.i.spec, State: l.state})
+	data, err := json.Marshal(record{Spec: l.i.spec, State: l.state, View: l.i.view.dir})
 	if err != nil {
 		return err
 	}

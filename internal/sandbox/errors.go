@@ -17,6 +17,8 @@ var (
 	ErrClosed = errors.New("the sandbox manager is not running")
 	// ErrSpec: the Spec cannot be run; the error text says which field and why.
 	ErrSpec = errors.New("invalid instance specification")
+	// ErrUserNamespace: a user namespace is required and cannot be had; the error text says why.
+	ErrUserNamespace = errors.New("no user namespace")
 	// ErrEgressDenied: the policy refuses the destination.
 	ErrEgressDenied = errors.New("destination is not allowed by the egress policy")
 )

@@ -20,6 +20,7 @@ type Instance struct {
 	id      string
 	spec    Spec
 	dir     string
+	view    view
 	sockets *netns.Sockets
 	mail    chan func(*life)  // to the owner
 	exits   chan helper.Event // to the owner, room for all containers

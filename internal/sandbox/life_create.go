@@ -30,7 +30,7 @@ func (l *life) create(ctx context.Context, c *run) error {
 	}
 	made, err := l.conn.Create(ctx, helper.CreateArgs{
 		Ref: l.ref(c), Run: c.number, Runtime: l.i.spec.Runtime, Binary: binary,
-		Bundle: dir, Lowers: c.spec.Lowers, Cgroup: in.CgroupPath,
+		Bundle: dir, Lowers: c.spec.Lowers, Cgroup: in.CgroupPath, UID: in.User.UID,
 	})
 	if err != nil {
 		return err
@@ -44,7 +44,7 @@ func (l *life) bundleDir(c *run) string { return filepath.Join(l.i.dir, "contain
 // bundleInput translates a container of the Spec.
 func (l *life) bundleInput(c *run) (bundle.Input, error) {
 	m := l.i.m
-	user, err := l.user(c)
+	user, err := l.i.spec.user(c.spec)
 	if err != nil {
 		return bundle.Input{}, err
 	}
@@ -58,45 +58,23 @@ func (l *life) bundleInput(c *run) (bundle.Input, error) {
 	}
 	in := bundle.Input{
 		Hostname: l.i.spec.Hostname, Args: c.spec.Args, Env: c.spec.Env, Dir: c.spec.Dir, User: user,
-		RootFS: filepath.Join(l.bundleDir(c), "rootfs"), ReadOnlyRoot: c.spec.ReadOnlyRoot, Binds: binds,
-		NetNS: helper.NetNSPath(l.i.dir), CgroupPath: filepath.Join(l.i.cgroup(), c.spec.Name),
+		RootFS: filepath.Join(l.i.seen(l.bundleDir(c)), "rootfs"), ReadOnlyRoot: c.spec.ReadOnlyRoot, Binds: binds,
+		NetNS: helper.NetNSPath(l.i.view.dir), CgroupPath: filepath.Join(l.i.cgroup(), c.spec.Name),
 		MemoryBytes: r.MemoryBytes, LimitSwap: m.tree.Mode() == cgroup.V2, CPUMillis: r.CPUMillis,
 		CPURequestMillis: r.CPURequestMillis, Pids: r.Pids, OpenFiles: m.openFile,
 		CapAdd: c.spec.CapAdd, CapDrop: c.spec.CapDrop,
 		CompiledFilter:           l.i.spec.Runtime == "crun",
 		AllowPrivilegeEscalation: c.spec.AllowPrivilegeEscalation, SeccompUnconfined: c.spec.SeccompUnconfined,
 	}
+	if u := l.i.view.users; u.Count > 0 {
+		in.UserNS, in.UsersFirst, in.UsersCount = helper.UserNSPath(l.i.view.dir), u.First, u.Count
+	}
 	return in, nil
-}
-
-// user finds out who a container runs as.
-func (l *life) user(c *run) (bundle.User, error) {
-	name := c.spec.User
-	if c.spec.RunAsUser != nil {
-		name = fmt.Sprint(*c.spec.RunAsUser)
-	}
-	user, err := bundle.ResolveUser(name, c.spec.Lowers)
-	if err != nil {
-		return user, err
-	}
-	if c.spec.RunAsGroup != nil {
-		user.GID = uint32(*c.spec.RunAsGroup)
-	}
-	if c.spec.RunAsNonRoot && user.UID == 0 {
-		return user, fmt.Errorf("%w: runAsNonRoot is set, but the user of container %s is root", ErrSpec, c.spec.Name)
-	}
-	for _, g := range l.i.spec.Groups {
-		user.Groups = append(user.Groups, uint32(g))
-	}
-	if l.i.spec.FSGroup != nil {
-		user.Groups = append(user.Groups, uint32(*l.i.spec.FSGroup))
-	}
-	return user, nil
 }
 
 // binds are the volumes of a container and the files of /etc that Fairlead writes.
 func (l *life) binds(c *run) ([]bundle.Bind, error) {
-	etc := filepath.Join(l.i.dir, "etc")
+	etc := filepath.Join(l.i.view.dir, "etc")
 	binds := []bundle.Bind{
 		{Source: filepath.Join(etc, "resolv.conf"), Destination: "/etc/resolv.conf"},
 		{Source: filepath.Join(etc, "hosts"), Destination: "/etc/hosts"},

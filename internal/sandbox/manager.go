@@ -41,6 +41,8 @@ type Manager struct {
 	lost      chan struct{}        // closed when the helper is gone
 	owned     map[string]*Instance // every ID in use, with nil or the instance that is told of exits
 	instances map[string]*Instance // those that are complete
+	noUsers   string               // why this machine gives no user namespaces; empty: it is not known to refuse them
+	told      map[string]bool      // reasons for having no user namespace that were logged
 }
 
 // Info says what a Manager works with, for people.
@@ -65,7 +67,7 @@ func New(cfg Config) (*Manager, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	m := &Manager{cfg: cfg, log: cfg.Logger, dialer: netns.NewDialer(), owned: map[string]*Instance{}, instances: map[string]*Instance{}}
+	m := &Manager{cfg: cfg, log: cfg.Logger, dialer: netns.NewDialer(), owned: map[string]*Instance{}, instances: map[string]*Instance{}, told: map[string]bool{}}
 	if m.drivers, err = findDrivers(cfg.Runtime); err != nil {
 		return nil, err
 	}
@@ -101,6 +103,7 @@ func (c *Config) setDefaults() error {
 	// Two daemons with folders of their own do not meet in the control groups.
 	sum := sha256.Sum256([]byte(c.Dir))
 	c.CgroupParent = filepath.Join("/", cmp.Or(c.CgroupParent, "fairlead"), hex.EncodeToString(sum[:4]))
+	c.UserNamespace = cmp.Or(c.UserNamespace, UsersAuto)
 	c.WritableBytes = cmp.Or(c.WritableBytes, 1<<30)
 	c.Pids = cmp.Or(c.Pids, 4096)
 	c.LogBytes = cmp.Or(c.LogBytes, 16<<20)

@@ -38,9 +38,21 @@ type Spec struct {
 	Hosts []Host `json:"hosts,omitempty"`
 	// Egress says which outside destinations the instance may reach. The zero value allows all but Reserved ones.
 	Egress Egress `json:"egress,omitzero"`
-	// UserNamespace is to map the instance's users to unprivileged ones of the machine. No driver does yet: true is refused.
-	UserNamespace bool `json:"userNamespace,omitempty"`
+	// UserNamespace says whether the instance's users are others than the machine's. Empty: as Config says.
+	UserNamespace UserNamespace `json:"userNamespace,omitempty"`
 }
+
+// UserNamespace says whether an instance has a user namespace: its root is then an ordinary user of the machine that nobody else is.
+type UserNamespace string
+
+const (
+	// UsersAuto gives one where kernel, driver and Spec allow it; State.Users says why not.
+	UsersAuto UserNamespace = "auto"
+	// UsersRequired refuses with ErrUserNamespace what cannot have one.
+	UsersRequired UserNamespace = "required"
+	// UsersOff gives none.
+	UsersOff UserNamespace = "off"
+)
 
 // Host is one line of /etc/hosts.
 type Host struct {

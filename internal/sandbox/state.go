@@ -47,9 +47,20 @@ type State struct {
 	Created time.Time `json:"created"`
 	Started time.Time `json:"started,omitzero"`
 	ReadyAt time.Time `json:"readyAt,omitzero"`
+	// Users are those of the machine that the instance's users are.
+	Users Users `json:"users,omitzero"`
 	// Init and Containers are in the order of the Spec.
 	Init       []ContainerStatus `json:"init,omitempty"`
 	Containers []ContainerStatus `json:"containers"`
+}
+
+// Users says how the users of an instance are mapped to those of the machine.
+type Users struct {
+	// First is what user and group 0 of the instance are on the machine, Count how many follow. Count 0: there is no user
+	// namespace, and Missing says why.
+	First   uint32 `json:"first,omitempty"`
+	Count   uint32 `json:"count,omitempty"`
+	Missing string `json:"missing,omitempty"`
 }
 
 // ContainerPhase is where one container is.

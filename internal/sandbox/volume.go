@@ -87,15 +87,20 @@ func (s Spec) volume(name string) Volume {
 	return Volume{}
 }
 
-// mountSource is the path of a volume, or of a place in it. Symbolic links in subPath are refused, because an instance could
+// mountSource is the path of a volume, or of a place in it, in the view of the instance. Symbolic links in subPath are refused, because an instance could
 // have made them, except those of a FilesVolume, which are Fairlead's own.
 func (i *Instance) mountSource(v Volume, subPath string) (string, error) {
 	base := volumeDir(i.dir, v)
 	if subPath == "" || subPath == "." {
-		return base, nil
+		return i.volumeView(v), nil
 	}
 	if v.Files != nil {
-		return filepath.EvalSymlinks(filepath.Join(base, dataLink, subPath))
+		path, err := filepath.EvalSymlinks(filepath.Join(base, dataLink, subPath))
+		if err != nil {
+			return "", err
+		}
+		rel, err := filepath.Rel(base, path)
+		return filepath.Join(i.volumeView(v), rel), err
 	}
 	root, err := os.OpenRoot(base)
 	if err != nil {
@@ -117,7 +122,7 @@ func (i *Instance) mountSource(v Volume, subPath string) (string, error) {
 			return "", err
 		}
 	}
-	return filepath.Join(base, walked), nil
+	return filepath.Join(i.volumeView(v), walked), nil
 }
 
 // dataLink is the symbolic link that is turned to a new set of files in one step.

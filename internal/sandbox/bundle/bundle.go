@@ -26,6 +26,9 @@ type Input struct {
 	Binds        []Bind
 	NetNS        string // path of the network namespace
 	CgroupPath   string
+	UserNS       string // path of the user namespace; empty: the machine's
+	UsersFirst   uint32 // what its user 0 is on the machine
+	UsersCount   uint32
 
 	MemoryBytes      int64
 	LimitSwap        bool // the machine can limit swap: allow none
@@ -88,6 +91,11 @@ func Spec(in Input) (*specs.Spec, error) {
 			MaskedPaths:   masked(),
 			ReadonlyPaths: readonly(),
 		},
+	}
+	if in.UserNS != "" {
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: in.UserNS})
+		ids := []specs.LinuxIDMapping{{HostID: in.UsersFirst, Size: in.UsersCount}}
+		spec.Linux.UIDMappings, spec.Linux.GIDMappings = ids, ids
 	}
 	if !in.SeccompUnconfined {
 		spec.Linux.Seccomp = Seccomp(process.Capabilities.Bounding)

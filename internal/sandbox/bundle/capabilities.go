@@ -14,6 +14,9 @@ func usualCapabilities() []string {
 	}
 }
 
+// Usual says whether a capability, named without CAP_, is one that every container has.
+func Usual(name string) bool { return slices.Contains(usualCapabilities(), "CAP_"+name) }
+
 // allCapabilities are those of Linux 6.
 func allCapabilities() []string {
 	return append(usualCapabilities(),

@@ -113,7 +113,7 @@ func (c *Client) call(ctx context.Context, op string, args, result any, files ..
 	case a := <-ch:
 		if a.Error != "" {
 			closeAll(a.files)
-			return nil, errors.New(a.Error)
+			return nil, decodeError(a.response)
 		}
 		if result == nil {
 			return a.files, nil
@@ -146,9 +146,12 @@ func (c *Client) Hello(ctx context.Context) (version, pid int, err error) {
 	return h.Version, h.Pid, err
 }
 
-// Open prepares an instance and gives the files of its network namespace, see netns.FromFiles.
-func (c *Client) Open(ctx context.Context, args OpenArgs) ([]*os.File, error) {
-	return c.call(ctx, "open", args, nil)
+// Open prepares an instance and gives the files of its network namespace, see netns.FromFiles. ErrUsers and ErrMapping say
+// that it cannot have the user namespace asked for.
+func (c *Client) Open(ctx context.Context, args OpenArgs) (Opened, []*os.File, error) {
+	var out Opened
+	files, err := c.call(ctx, "open", args, &out)
+	return out, files, err
 }
 
 // Adopt gives the files of an open instance again.

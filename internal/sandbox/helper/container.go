@@ -86,7 +86,10 @@ func (s *server) launch(ctx context.Context, i *instance, c *container) error {
 		writers = append(writers, w)
 		c.pumps.Go(func() { pump(r, i.log, c.args.Container, stream, s.log) })
 	}
-	err := s.runtimeCreate(ctx, c, writers[0], writers[1])
+	err := i.own(c.args.UID, writers...)
+	if err == nil {
+		err = s.runtimeCreate(ctx, c, writers[0], writers[1])
+	}
 	closeAll(writers)
 	if err != nil {
 		return err
@@ -216,10 +219,10 @@ func (s *server) cleanup(i *instance, c *container) error {
 	if s.tree.Mode() != cgroup.None {
 		all = append(all, s.tree.Remove(c.args.Cgroup, 5*time.Second))
 	}
-	if err := unix.Unmount(filepath.Join(c.args.Bundle, "rootfs"), unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+	if err := unix.Unmount(i.seen(rootDir(c.args.Bundle)), unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
 		all = append(all, fmt.Errorf("unmounting the root of %s: %w", c.id, err))
 	}
-	all = append(all, os.RemoveAll(filepath.Join(ScratchDir(i.args.Dir), c.args.Container)))
+	all = append(all, os.RemoveAll(filepath.Join(i.seen(ScratchDir(i.args.Dir)), c.args.Container)))
 	return errors.Join(all...)
 }
 

@@ -19,7 +19,7 @@ import (
 )
 
 // Version of the protocol. A daemon that finds a helper of another version ends it and what it holds.
-const Version = 1
+const Version = 2
 
 // Options are what a helper is started with.
 type Options struct {
@@ -43,6 +43,25 @@ type OpenArgs struct {
 	WritableBytes int64       `json:"writableBytes"`
 	Memory        []MemoryDir `json:"memory,omitempty"`
 	HostNetwork   bool        `json:"hostNetwork,omitempty"` // make no namespace
+	// Users gives the instance a user namespace. Layers are then the directories of all root file systems and Hosts the
+	// directories of the machine by the name of their volume: they are shown with the instance's users.
+	Users  bool              `json:"users,omitempty"`
+	Layers []string          `json:"layers,omitempty"`
+	Hosts  map[string]string `json:"hosts,omitempty"`
+}
+
+// Opened says how an open instance is seen.
+type Opened struct {
+	// View is the folder of the instance as the runtime sees it: OpenArgs.Dir, or another path of it with the instance's users.
+	View string `json:"view"`
+	// Users is the range of the machine's users that those of the instance are; no Count without a user namespace.
+	Users Range `json:"users,omitzero"`
+}
+
+// Range maps the users and groups from 0 to Count-1 of an instance to those from First on of the machine.
+type Range struct {
+	First uint32 `json:"first"`
+	Count uint32 `json:"count"`
 }
 
 // MemoryDir is a directory in memory, mounted over an existing one.
@@ -62,6 +81,7 @@ type CreateArgs struct {
 	Bundle  string   `json:"bundle"`
 	Lowers  []string `json:"lowers"` // base first
 	Cgroup  string   `json:"cgroup"`
+	UID     uint32   `json:"uid"` // the program's user in the instance
 }
 
 // Created is a container whose user code does not run yet.
@@ -120,6 +140,7 @@ type request struct {
 type response struct {
 	ID     uint64          `json:"id,omitempty"` // zero: an event
 	Error  string          `json:"error,omitempty"`
+	Code   string          `json:"code,omitempty"` // of an error that the daemon acts on
 	Result json.RawMessage `json:"result,omitempty"`
 	Event  *Event          `json:"event,omitempty"`
 }

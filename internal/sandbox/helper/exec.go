@@ -58,6 +58,9 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 		}
 	}
 	if len(in) == 3 {
+		if err := i.ownFor(a.Process, in...); err != nil {
+			return nil, nil, err
+		}
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = in[0], in[1], in[2]
 	}
 	err = s.reaper.run(cmd)

@@ -23,6 +23,10 @@ type instance struct {
 	sockets *netns.Sockets // nil with HostNetwork
 	log     *logs.Writer
 	mounts  []string // in the order they were made
+	view    string   // args.Dir, or where it is seen with the instance's users
+	users   *os.File // user namespace; nil: the machine's
+	ids     Range
+	layers  map[string]string // args.Layers as they are seen with the instance's users
 
 	mu         sync.Mutex
 	containers map[string]*container
@@ -36,17 +40,22 @@ func ScratchDir(instanceDir string) string { return filepath.Join(instanceDir, "
 func NetNSPath(instanceDir string) string { return filepath.Join(instanceDir, "netns") }
 
 func (s *server) open(a OpenArgs) (any, []*os.File, error) {
-	i := &instance{args: a, containers: map[string]*container{}, execs: map[string]*execution{}}
-	if err := i.prepare(s.opts.LogBytes); err != nil {
-		return nil, nil, errors.Join(err, i.release())
+	i := &instance{args: a, view: a.Dir, containers: map[string]*container{}, execs: map[string]*execution{}}
+	err := s.prepareUsers(i)
+	if err == nil {
+		err = i.prepare(s.opts.LogBytes)
 	}
-	if err := s.enlist(a.Instance, i); err != nil {
-		return nil, nil, errors.Join(err, i.release())
+	if err == nil {
+		err = s.enlist(a.Instance, i)
 	}
+	if err != nil {
+		return nil, nil, errors.Join(err, s.release(i))
+	}
+	opened := Opened{View: i.view, Users: i.ids}
 	if i.sockets == nil {
-		return nil, nil, nil
+		return opened, nil, nil
 	}
-	return nil, i.sockets.Files(), nil
+	return opened, i.sockets.Files(), nil
 }
 
 func (s *server) enlist(name string, i *instance) error {
@@ -78,10 +87,12 @@ func (i *instance) prepare(logBytes int64) (err error) {
 	if i.args.HostNetwork {
 		return nil
 	}
-	if i.sockets, err = netns.New(); err != nil {
-		return err
+	if i.sockets == nil {
+		if i.sockets, err = netns.New(); err != nil {
+			return err
+		}
 	}
-	return i.mountNamespace()
+	return i.mountNamespace(NetNSPath(i.args.Dir), i.sockets.Namespace)
 }
 
 func (i *instance) mountMemory(m MemoryDir) error {
@@ -89,40 +100,53 @@ func (i *instance) mountMemory(m MemoryDir) error {
 	if m.SizeBytes > 0 {
 		options += ",size=" + strconv.FormatInt(m.SizeBytes, 10)
 	}
-	if m.GID > 0 {
-		options += ",gid=" + strconv.FormatInt(m.GID, 10)
-	}
-	if err := unix.Mount("tmpfs", m.Path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+	options += ",uid=" + strconv.FormatInt(int64(i.ids.First), 10) + ",gid=" + strconv.FormatInt(int64(i.ids.First)+m.GID, 10)
+	path := i.seen(m.Path)
+	if err := unix.Mount("tmpfs", path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
 		return fmt.Errorf("mounting memory at %s: %w", m.Path, err)
 	}
-	i.mounts = append(i.mounts, m.Path)
+	i.mounted(path)
 	return nil
 }
 
-// mountNamespace gives the network namespace a path that the runtime can open.
-func (i *instance) mountNamespace() error {
-	path := NetNSPath(i.args.Dir)
+// mounted remembers what has to be unmounted one by one. A view takes along what is mounted in it.
+func (i *instance) mounted(path string) {
+	if i.users == nil {
+		i.mounts = append(i.mounts, path)
+	}
+}
+
+// mountNamespace gives a namespace a path that the runtime can open.
+func (i *instance) mountNamespace(path string, namespace *os.File) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	f.Close()
-	return withFDs([]*os.File{i.sockets.Namespace}, nil, func(fds []int) error {
+	path = i.seen(path)
+	return withFDs([]*os.File{namespace}, nil, func(fds []int) error {
 		if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(fds[0]), path, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("mounting the network namespace: %w", err)
+			return fmt.Errorf("mounting a namespace: %w", err)
 		}
-		i.mounts = append(i.mounts, path)
+		i.mounted(path)
 		return nil
 	})
 }
 
 // release undoes prepare. What cannot be unmounted is left to the end of the helper's mount namespace.
-func (i *instance) release() error {
+func (s *server) release(i *instance) error {
 	var all []error
 	for _, path := range slices.Backward(i.mounts) {
 		if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
 			all = append(all, fmt.Errorf("unmounting %s: %w", path, err))
 		}
+	}
+	if i.users != nil {
+		if i.view != i.args.Dir {
+			all = append(all, os.Remove(i.view))
+		}
+		i.users.Close()
+		s.giveBack(i.ids)
 	}
 	if i.sockets != nil {
 		i.sockets.Close()
@@ -187,6 +211,6 @@ func (s *server) close(name string) error {
 	s.mu.Lock()
 	delete(s.instances, name)
 	s.mu.Unlock()
-	all = append(all, i.release())
+	all = append(all, s.release(i))
 	return errors.Join(all...)
 }

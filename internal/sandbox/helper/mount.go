@@ -13,13 +13,12 @@ import (
 
 // mountRoot mounts the root file system of a container: its image's directories, read-only, below a writable one.
 func (s *server) mountRoot(i *instance, c *container) error {
-	scratch := filepath.Join(ScratchDir(i.args.Dir), c.args.Container)
+	scratch := filepath.Join(i.seen(ScratchDir(i.args.Dir)), c.args.Container)
 	if err := os.RemoveAll(scratch); err != nil {
 		return err
 	}
 	upper, work := filepath.Join(scratch, "upper"), filepath.Join(scratch, "work")
-	target := filepath.Join(c.args.Bundle, "rootfs")
-	for _, dir := range []string{upper, work, target} {
+	for _, dir := range []string{upper, work, rootDir(c.args.Bundle)} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -32,11 +31,25 @@ func (s *server) mountRoot(i *instance, c *container) error {
 	if err := os.Chmod(tmp, 0o777|os.ModeSticky); err != nil {
 		return err
 	}
-	if err := overlay(c.args.Lowers, upper, work, target); err != nil {
+	for _, dir := range []string{upper, tmp} {
+		if err := os.Chown(dir, int(i.ids.First), int(i.ids.First)); err != nil {
+			return err
+		}
+	}
+	lowers := slices.Clone(c.args.Lowers)
+	for n, dir := range lowers {
+		if i.users != nil {
+			lowers[n] = i.layers[dir]
+		}
+	}
+	if err := overlay(lowers, upper, work, i.seen(rootDir(c.args.Bundle))); err != nil {
 		return fmt.Errorf("mounting the root file system of %s: %w", c.id, err)
 	}
 	return nil
 }
+
+// rootDir is where in a bundle its root file system is mounted.
+func rootDir(bundle string) string { return filepath.Join(bundle, "rootfs") }
 
 // overlay mounts lowers (base first) below upper at target.
 func overlay(lowers []string, upper, work, target string) error {

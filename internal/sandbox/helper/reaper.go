@@ -41,6 +41,18 @@ func (r *reaper) run(cmd *exec.Cmd) error {
 	return err
 }
 
+// start starts a process that the caller waits for and disowns.
+func (r *reaper) start(name string, args []string, attr *os.ProcAttr) (*os.Process, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, err := os.StartProcess(name, args, attr)
+	if err != nil {
+		return nil, err
+	}
+	r.owned[p.Pid] = true
+	return p, nil
+}
+
 func (r *reaper) own(pid int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

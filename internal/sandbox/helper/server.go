@@ -35,7 +35,7 @@ func Main(options string) int {
 		log.Error("reading the options", "err", err)
 		return 2
 	}
-	s := &server{opts: opts, log: log, reaper: newReaper(), instances: map[string]*instance{}, slots: make(chan struct{}, 2*runtime.NumCPU())}
+	s := &server{opts: opts, log: log, reaper: newReaper(), instances: map[string]*instance{}, usersHeld: map[uint32]bool{}, slots: make(chan struct{}, 2*runtime.NumCPU())}
 	if err := s.run(); err != nil {
 		log.Error("sandbox helper ends", "err", err)
 		return 1
@@ -58,6 +58,9 @@ type server struct {
 	orphan    *time.Timer
 	listener  *net.UnixListener
 	stopping  bool
+	usersNext uint32 // the range of users to try first; counted in ranges
+	usersHeld map[uint32]bool
+	view      string // where instances with users of their own are seen; empty: not made yet
 }
 
 func (s *server) run() error {
@@ -98,7 +101,7 @@ func (s *server) run() error {
 			stopping := s.stopping
 			s.mu.Unlock()
 			if stopping {
-				return nil
+				return s.removeView()
 			}
 			return fmt.Errorf("accepting a daemon: %w", err)
 		}
@@ -233,7 +236,7 @@ func (s *server) answer(l *link, r request, in []*os.File) {
 	result, files, err := s.handle(r, in)
 	out.ID = r.ID
 	if err != nil {
-		out.Error = err.Error()
+		out.Error, out.Code = err.Error(), codeOf(err)
 	} else if result != nil {
 		data, err := json.Marshal(result)
 		if err != nil {

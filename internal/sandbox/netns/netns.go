@@ -65,6 +65,31 @@ func (s *Sockets) Close() {
 
 // New makes a namespace with lo up, the routes, the nft rules and the listeners. It needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
 func New() (*Sockets, error) {
+	return locked(func() (*os.File, error) {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return nil, fmt.Errorf("making a network namespace: %w", err)
+		}
+		namespace, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			return nil, fmt.Errorf("opening the network namespace: %w", err)
+		}
+		return namespace, nil
+	})
+}
+
+// Furnish does what New does in a fresh namespace that somebody else made, which the result owns.
+func Furnish(namespace *os.File) (*Sockets, error) {
+	return locked(func() (*os.File, error) {
+		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+			namespace.Close()
+			return nil, fmt.Errorf("entering the network namespace: %w", err)
+		}
+		return namespace, nil
+	})
+}
+
+// locked furnishes the namespace that enter leads a thread into.
+func locked(enter func() (*os.File, error)) (*Sockets, error) {
 	type result struct {
 		sockets *Sockets
 		err     error
@@ -73,45 +98,42 @@ func New() (*Sockets, error) {
 	go func() {
 		// Never unlocked: the thread ends with the goroutine and takes its namespace along.
 		runtime.LockOSThread()
-		s, err := build()
-		done <- result{s, err}
-	}()
-	r := <-done
-	return r.sockets, r.err
-}
-
-func build() (_ *Sockets, err error) {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("making a network namespace: %w", err)
-	}
-	s := &Sockets{}
-	defer func() {
+		s := &Sockets{}
+		var err error
+		if s.Namespace, err = enter(); err == nil {
+			err = s.furnish()
+		}
 		if err != nil {
 			s.Close()
 		}
+		done <- result{s, err}
 	}()
-	if s.Namespace, err = os.Open("/proc/thread-self/ns/net"); err != nil {
-		return nil, fmt.Errorf("opening the network namespace: %w", err)
+	r := <-done
+	if r.err != nil {
+		return nil, r.err
 	}
+	return r.sockets, nil
+}
+
+// furnish works in the namespace that the calling thread is in.
+func (s *Sockets) furnish() (err error) {
 	if err := routes(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := rules(); err != nil {
-		return nil, fmt.Errorf("setting nft rules in the network namespace: %w", err)
+		return fmt.Errorf("setting nft rules in the network namespace: %w", err)
 	}
 	if err := sysctl("net/ipv4/ip_unprivileged_port_start", "0"); err != nil {
-		return nil, err
+		return err
 	}
 	if s.Outbound, err = listen(unix.SOCK_STREAM, OutboundPort); err != nil {
-		return nil, err
+		return err
 	}
 	if s.Packet, err = listen(unix.SOCK_DGRAM, DNSPort); err != nil {
-		return nil, err
+		return err
 	}
-	if s.Stream, err = listen(unix.SOCK_STREAM, DNSPort); err != nil {
-		return nil, err
-	}
-	return s, nil
+	s.Stream, err = listen(unix.SOCK_STREAM, DNSPort)
+	return err
 }
 
 // routes brings lo up, gives it the instance's address and makes every destination local.
