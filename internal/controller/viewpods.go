@@ -98,11 +98,29 @@ func podStatus(pod *corev1.Pod, one *podState) corev1.PodStatus {
 			Name: queueContainer, Image: queueImage, Ready: ready, Started: ptr.Bool(status.Phase == corev1.PodRunning), State: running,
 		})
 	}
-	status.Conditions = podConditions(one, ready)
+	status.Conditions = append(podConditions(one, ready), usersCondition(one)...)
 	if s.Phase == sandbox.PhaseGone {
 		status.Phase, status.Reason, status.Message = endPhase(s), s.Reason, s.Message
 	}
 	return status
+}
+
+// conditionUsers says whether the users of an instance are others than the machine's.
+const conditionUsers corev1.PodConditionType = "fairlead.dev/UserNamespace"
+
+func usersCondition(one *podState) []corev1.PodCondition {
+	u := one.state.Users
+	condition := corev1.PodCondition{Type: conditionUsers, LastTransitionTime: metav1.NewTime(one.created)}
+	switch {
+	case u.Count > 0:
+		condition.Status = corev1.ConditionTrue
+		condition.Message = fmt.Sprintf("user 0 of the instance is user %d of the machine", u.First)
+	case u.Missing != "":
+		condition.Status, condition.Reason, condition.Message = corev1.ConditionFalse, "Unavailable", u.Missing
+	default:
+		return nil
+	}
+	return []corev1.PodCondition{condition}
 }
 
 func endPhase(s *sandbox.State) corev1.PodPhase {

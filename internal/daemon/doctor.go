@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-dev/fairlead/internal/sandbox"
 )
 
 // Verdict of a finding, from good to bad.
@@ -90,7 +92,7 @@ func Doctor(ctx context.Context, s *Settings) []Finding {
 		{"runtime", func() []Finding { return h.checkRuntimes(ctx, s.Runtime) }},
 		{"overlay", h.checkOverlay},
 		{"network", h.checkNetwork},
-		{"user namespaces", h.checkUserNamespaces},
+		{"user namespaces", func() []Finding { return h.checkUserNamespaces(s.UserNamespaces) }},
 		{"disk", func() []Finding { return checkDisk(s.Home) }},
 		{"ports", func() []Finding { return checkPorts(ctx, s) }},
 	}
@@ -239,7 +241,10 @@ func (h host) checkNetwork() []Finding {
 	return []Finding{ok("network namespaces")}
 }
 
-func (h host) checkUserNamespaces() []Finding {
+func (h host) checkUserNamespaces(wanted string) []Finding {
+	if wanted == string(sandbox.UsersOff) {
+		return []Finding{warning("--userns auto", "user namespaces are turned off: a root in an instance is the root of the machine, less its capabilities")}
+	}
 	limit, err := h.read("proc/sys/user/max_user_namespaces")
 	if errors.Is(err, fs.ErrNotExist) {
 		return []Finding{warning("use a kernel with CONFIG_USER_NS", "the kernel has no user namespaces: a root in an instance is the root of the machine, less its capabilities")}
@@ -249,6 +254,11 @@ func (h host) checkUserNamespaces() []Finding {
 	}
 	if limit == "0" {
 		return []Finding{warning("sysctl user.max_user_namespaces=15000", "user namespaces are switched off")}
+	}
+	if release, err := h.read("proc/sys/kernel/osrelease"); err == nil {
+		if major, minor, valid := kernelVersion(release); valid && (major < 5 || major == 5 && minor < 19) {
+			return []Finding{warning("use Linux 5.19 or newer", "Linux %s cannot show layers with other users: a root in an instance is the root of the machine, less its capabilities", release)}
+		}
 	}
 	return []Finding{ok("user namespaces, at most %s", limit)}
 }

@@ -48,8 +48,8 @@ func TestDoctorFindings(t *testing.T) {
 		"cgroup v1 bare":  {host.checkCgroups, map[string]string{"sys/fs/cgroup/cpu/x": ""}, VerdictWarning, "v1 without memory"},
 		"overlay":         {host.checkOverlay, map[string]string{"proc/filesystems": "nodev\tproc\nnodev\toverlay"}, VerdictOK, "overlay"},
 		"overlay missing": {host.checkOverlay, map[string]string{"proc/filesystems": "ext4"}, VerdictProblem, "no overlay"},
-		"userns off":      {host.checkUserNamespaces, map[string]string{"proc/sys/user/max_user_namespaces": "0\n"}, VerdictWarning, "switched off"},
-		"userns missing":  {host.checkUserNamespaces, nil, VerdictWarning, "no user namespaces"},
+		"userns off":      {autoUsers, map[string]string{"proc/sys/user/max_user_namespaces": "0\n"}, VerdictWarning, "switched off"},
+		"userns missing":  {autoUsers, nil, VerdictWarning, "no user namespaces"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			findings := test.look(machine(t, test.files))
@@ -117,3 +117,5 @@ func FuzzKernelVersion(f *testing.F) {
 		}
 	})
 }
+
+func autoUsers(h host) []Finding { return h.checkUserNamespaces("auto") }

@@ -29,6 +29,8 @@ type Settings struct {
 	Domain string
 	// Runtime chooses the sandbox driver: auto, crun, runc or process.
 	Runtime string
+	// UserNamespaces says whether the users of instances are others than the machine's: auto, required or off.
+	UserNamespaces string
 	// StoreQuota is the most the object store may take on disk, in bytes.
 	StoreQuota int64
 	// Drain is how long requests in flight may take to finish when the daemon stops.
@@ -67,6 +69,7 @@ func NewSettings() *Settings {
 		MetricsListen:    "127.0.0.1:9000",
 		Domain:           "localhost",
 		Runtime:          "auto",
+		UserNamespaces:   "auto",
 		StoreQuota:       4 << 30,
 		Drain:            30 * time.Second,
 		LogLevel:         "info",
@@ -97,6 +100,7 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.MetricsListen, "metrics-listen", s.MetricsListen, "address of /metrics and the health pages")
 	flags.StringVar(&s.Domain, "domain", s.Domain, "domain of the services' host names")
 	flags.StringVar(&s.Runtime, "runtime", s.Runtime, "sandbox driver: auto, crun, runc or process (process does not isolate)")
+	flags.StringVar(&s.UserNamespaces, "userns", s.UserNamespaces, "user namespaces of instances: auto (where it can be), required or off")
 	flags.Int64Var(&s.StoreQuota, "store-quota", s.StoreQuota, "most bytes the object store may take on disk")
 	flags.DurationVar(&s.Drain, "drain", s.Drain, "how long requests in flight may take when the daemon stops")
 	flags.StringVar(&s.LogLevel, "log-level", s.LogLevel, "debug, info, warn or error")
@@ -214,6 +218,7 @@ func (s *Settings) validate() error {
 		choices []string
 	}{
 		"runtime":    {s.Runtime, []string{"auto", "crun", "runc", "process"}},
+		"userns":     {s.UserNamespaces, []string{"auto", "required", "off"}},
 		"log-level":  {s.LogLevel, []string{"debug", "info", "warn", "error"}},
 		"log-format": {s.LogFormat, []string{"text", "json"}},
 	} {

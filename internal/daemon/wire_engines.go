@@ -90,7 +90,7 @@ func (w *wiring) wireSandbox() (err error) {
 		return nil
 	}
 	config := sandbox.Config{
-		Dir: w.path("sandbox"), Keep: w.settings.KeepInstances,
+		Dir: w.path("sandbox"), Keep: w.settings.KeepInstances, UserNamespace: sandbox.UserNamespace(w.settings.UserNamespaces),
 		Logger: w.logger.With("component", "sandbox"), Registerer: w.registry,
 	}
 	if w.settings.Runtime != "auto" {

@@ -126,6 +126,9 @@ func (m *Manager) Info() Info {
 	if m.drivers.preferred == "process" {
 		info.Missing = append(info.Missing, "the process driver is used: it has no system call filter and no rules for devices; run only code you trust")
 	}
+	if m.cfg.UserNamespace == UsersOff {
+		info.Missing = append(info.Missing, "user namespaces are turned off: root in an instance is the machine's, without its powers")
+	}
 	if os.Getuid() != 0 {
 		info.Missing = append(info.Missing, "this is not root: instances cannot be isolated")
 	}
