@@ -41,6 +41,7 @@ func publicPaths() []string {
 // guard finds out who asks and says what they may do.
 type guard struct {
 	tokens        *access.Tokens
+	objects       access.Objects
 	rbac          *access.RBAC
 	authenticator authenticator.Request
 	authorizer    authorizer.Authorizer
@@ -55,6 +56,7 @@ func (c *chain) newGuard(client clientset.Interface) (*guard, error) {
 	}
 	g := &guard{rbac: access.NewRBAC(c.informers.Rbac().V1())}
 	objects := &tokenObjects{accounts: c.informers.Core().V1().ServiceAccounts().Lister(), client: client}
+	g.objects = objects
 	if g.tokens, err = access.NewTokens(key, objects); err != nil {
 		return nil, err
 	}
@@ -82,7 +84,7 @@ func (g *guard) apply(config *genericapiserver.RecommendedConfig) {
 }
 
 // tokenObjects looks up what tokens are bound to: accounts in the watch's copy first, because they are asked for with each
-// request, pods in the store.
+// request, pods and secrets in the store.
 type tokenObjects struct {
 	accounts corelisters.ServiceAccountLister
 	client   clientset.Interface
@@ -97,6 +99,10 @@ func (o *tokenObjects) ServiceAccount(ctx context.Context, namespace, name strin
 
 func (o *tokenObjects) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
 	return o.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+}
+
+func (o *tokenObjects) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
+	return o.client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 }
 
 // installAccess adds the reviews and the making of tokens.

@@ -43,6 +43,9 @@ func (c *chain) admission(config *genericapiserver.RecommendedConfig) (admission
 	}
 	add("NamespaceLifecycle", func() (admission.Interface, error) { return lifecycle.NewLifecycle(immortalNamespaces()) })
 	add("Established", func() (admission.Interface, error) { return established{}, nil })
+	add("TokenSecrets", func() (admission.Interface, error) {
+		return &tokenSecrets{tokens: c.guard.tokens, objects: c.guard.objects, ca: c.server.CA()}, nil
+	})
 	for i, plugin := range c.server.cfg.Admission {
 		add(fmt.Sprintf("Config%d", i), func() (admission.Interface, error) { return plugin, nil })
 	}

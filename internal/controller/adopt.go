@@ -87,6 +87,7 @@ func (s *scalerSet) hold(ctx context.Context, backend string, p *plan) {
 			}
 		}
 		a.box.complete(t, out)
+		notify(a.box.again) // tokens and files may have become old meanwhile
 	}
 }
 

@@ -145,7 +145,7 @@ func (c *Controller) newTranslator(meta metav1.ObjectMeta, pod corev1.PodSpec, i
 	return &translator{
 		meta: meta, pod: pod, ip: ip,
 		sources: listedSources{c.listers}, images: c.conf.Images, volumeDir: c.conf.VolumeDir, now: c.now,
-		token: c.serviceAccountToken,
+		token: c.serviceAccountToken, access: c.access,
 		claim: func(namespace, name string) error {
 			_, err := c.listers.volumeClaims.PersistentVolumeClaims(namespace).Get(name)
 			return err
@@ -338,7 +338,11 @@ func (m *madeBox) refresh(ctx context.Context) error {
 	}
 	files := result.files()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := m.instance.SetFiles(ctx, name, files[name]); err != nil {
+		err := m.instance.SetFiles(ctx, name, files[name])
+		if name == apiVolume && errors.Is(err, sandbox.ErrNotFound) {
+			continue // made when instances got none, or its account wanted none
+		}
+		if err != nil {
 			return fmt.Errorf("volume %q: %w", name, err)
 		}
 	}

@@ -40,6 +40,10 @@ type Config struct {
 	// An empty address is 127.0.0.1; a port of 0 is left out.
 	GatewayAddress              string
 	GatewayPort, GatewayTLSPort int
+	// APIAddress is where instances that call the API are led to, as host:port, and APICertificate what they are given to trust, in PEM.
+	// An empty address leaves them without.
+	APIAddress     string
+	APICertificate []byte
 	// VolumeDir is the folder for persistent volume claims. It is made when first used; empty refuses claims.
 	VolumeDir string
 	// CPUMillis and MemoryBytes are what instances may reserve together. 0: all processors, all memory of the machine.
@@ -78,6 +82,7 @@ type Controller struct {
 	boxes    *boxSet
 	pods     *podRunner
 	capacity *capacity
+	access   *apiAccess // nil: instances do not reach the API
 }
 
 // New checks the configuration and prepares clients. It starts nothing and asks the API nothing.
@@ -107,6 +112,7 @@ func New(conf Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	c.informers, c.listers = newInformers(c.kube, c.serving, c.net)
+	c.access = newAPIAccess(c)
 	c.digests = newDigestResolver(c)
 	c.boxes = newBoxSet(c)
 	c.scalers = newScalerSet(c)

@@ -80,6 +80,7 @@ func (r *podRunner) adopt(ctx context.Context, labels map[string]string, m *made
 	}
 	t := r.c.newTranslator(pod.ObjectMeta, pod.Spec, labels[labelIP])
 	m.complete(t, &translated{})
+	notify(m.again) // tokens and files may have become old meanwhile
 	r.add(k, &plainPod{
 		uid: string(pod.UID), box: m, reserved: demandOf(&pod.Spec, false),
 		identity: identity{name: pod.Name, uid: string(pod.UID), ip: labels[labelIP]},

@@ -32,11 +32,12 @@ func serviceOfHost(host, namespace string) (k key, ok bool) {
 	return key{Namespace: space, Name: name}, true
 }
 
-// HasPods says whether a host name means, to an instance, a core Service in front of plain pods. Connections to it are
+// HasPods says whether a host name means, to an instance, the API or a core Service in front of plain pods. Connections to it are
 // for ConnectPods; what speaks HTTP through a revision is the gateway's.
 func (c *Controller) HasPods(from *sandbox.Instance, host string) bool {
-	_, pods := c.podsBehind(host, from.Labels()[labelNamespace])
-	return len(pods) > 0
+	namespace := from.Labels()[labelNamespace]
+	_, pods := c.podsBehind(host, namespace)
+	return len(pods) > 0 || c.meansAPI(host, namespace)
 }
 
 // podsBehind finds the core Service of a host name and the plain pods that it selects.
@@ -62,11 +63,15 @@ func (c *Controller) podsBehind(host, namespace string) (*corev1.Service, []*cor
 	return service, plain
 }
 
-// ConnectPods takes over a connection that an instance made to a core Service in front of plain pods, and joins it with
-// a ready one of them. It returns at once; with no ready pod, or none that listens, the connection is closed.
+// ConnectPods takes over a connection that an instance made to the API or to a core Service in front of plain pods, and joins it with
+// the API or a ready pod. It returns at once; with no ready pod, or none that listens, the connection is closed.
 func (c *Controller) ConnectPods(o sandbox.Outbound) {
 	taken := c.pods.connect(func(ctx context.Context) {
 		defer o.Conn.Close() //nolint:errcheck // it has served
+		if c.meansAPI(o.Host, o.From.Labels()[labelNamespace]) {
+			c.connectAPI(ctx, o)
+			return
+		}
 		service, pods := c.podsBehind(o.Host, o.From.Labels()[labelNamespace])
 		upstream, err := c.dialPods(ctx, service, pods, int32(o.Addr.Port()))
 		if err != nil || upstream == nil {

@@ -30,6 +30,7 @@ type translator struct {
 	volumeDir string
 	now       func() time.Time
 	token     func(context.Context, tokenRequest) (string, error)
+	access    *apiAccess // nil: without
 	claim     func(namespace, name string) error
 }
 
@@ -108,7 +109,7 @@ func (t *translator) container(ctx context.Context, in *corev1.Container, out *t
 
 	image := root.Image.Config.Config
 	env := &environment{sources: t.sources, meta: &t.meta, pod: &t.pod, ip: t.ip}
-	if err := env.resolve(in, image.Env); err != nil {
+	if err := env.resolve(in, slices.Concat(image.Env, t.access.environment())); err != nil {
 		return c, err
 	}
 	c.Env = env.list()
@@ -128,6 +129,7 @@ func (t *translator) container(ctx context.Context, in *corev1.Container, out *t
 			Volume: m.Name, Path: m.MountPath, SubPath: subPath(m, env.values), ReadOnly: m.ReadOnly,
 		})
 	}
+	t.mountAPI(&c, in, out.spec.Volumes)
 	return c, t.probes(&c, in)
 }
 

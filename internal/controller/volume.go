@@ -46,7 +46,7 @@ func (t *translator) volumes(ctx context.Context) (*volumeResult, error) {
 		made.Name = v.Name
 		result.volumes = append(result.volumes, made)
 	}
-	return result, nil
+	return result, t.access.volume(ctx, &t.meta, &t.pod, result)
 }
 
 func (t *translator) volume(ctx context.Context, v *corev1.Volume, result *volumeResult) (sandbox.Volume, error) {

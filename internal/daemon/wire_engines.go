@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/fairlead-dev/fairlead/internal/controller"
@@ -119,7 +120,9 @@ func (w *wiring) wireController() error {
 	}
 	host, port := hostPort(w.addresses.Gateway)
 	_, tlsPort := hostPort(w.addresses.GatewayTLS)
+	apiHost, apiPort := hostPort(w.addresses.API)
 	c, err := controller.New(controller.Config{
+		APIAddress: net.JoinHostPort(apiHost, strconv.Itoa(apiPort)), APICertificate: w.server.CA(),
 		REST: w.server.Loopback(), Images: w.images, Sandboxes: w.sandboxes, Gateway: w.gateway, Domain: w.settings.Domain,
 		GatewayAddress: host, GatewayPort: port, GatewayTLSPort: tlsPort, VolumeDir: w.path("volumes"),
 		Logger: w.logger.With("component", "controller"), Registerer: w.registry,

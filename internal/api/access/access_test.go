@@ -89,6 +89,10 @@ func (o oneAccount) ServiceAccount(_ context.Context, namespace, name string) (*
 	return nil, errors.New("not there")
 }
 
+func (oneAccount) Secret(context.Context, string, string) (*corev1.Secret, error) {
+	return nil, errors.New("no secrets")
+}
+
 func (oneAccount) Pod(context.Context, string, string) (*corev1.Pod, error) {
 	return nil, errors.New("not there")
 }

@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,6 +29,7 @@ const clockLeeway = 10 * time.Second
 type Objects interface {
 	ServiceAccount(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error)
 	Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error)
+	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 }
 
 // Tokens makes and checks the tokens of service accounts: JSON web tokens signed with ES256.
@@ -57,6 +59,7 @@ type bound struct {
 	Namespace      string  `json:"namespace,omitempty"`
 	ServiceAccount object  `json:"serviceaccount"`
 	Pod            *object `json:"pod,omitempty"`
+	Secret         *object `json:"secret,omitempty"`
 }
 
 type object struct {
@@ -67,16 +70,28 @@ type object struct {
 // Issue makes a token for an account, for the audiences given (none: this API), that ends at expires and, where pod is not
 // nil, with that pod.
 func (t *Tokens) Issue(account *corev1.ServiceAccount, pod *corev1.Pod, audiences []string, now, expires time.Time) (string, error) {
-	if len(audiences) == 0 {
-		audiences = []string{Issuer}
-	}
-	claims := jwt.Claims{
-		Issuer: Issuer, Subject: serviceaccount.MakeUsername(account.Namespace, account.Name), Audience: audiences, ID: string(uuid.NewUUID()),
-		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(expires),
-	}
 	own := private{bound{Namespace: account.Namespace, ServiceAccount: object{account.Name, account.UID}}}
 	if pod != nil {
 		own.Kubernetes.Pod = &object{pod.Name, pod.UID}
+	}
+	return t.sign(own, audiences, now, expires)
+}
+
+// IssueFor makes a token for this API that a Secret in the account's namespace holds. It ends at expires, or when a Secret of that
+// name does not hold it any more.
+func (t *Tokens) IssueFor(secret string, account *corev1.ServiceAccount, now, expires time.Time) (string, error) {
+	own := private{bound{Namespace: account.Namespace, ServiceAccount: object{account.Name, account.UID}, Secret: &object{Name: secret}}}
+	return t.sign(own, nil, now, expires)
+}
+
+func (t *Tokens) sign(own private, audiences []string, now, expires time.Time) (string, error) {
+	if len(audiences) == 0 {
+		audiences = []string{Issuer}
+	}
+	of := own.Kubernetes
+	claims := jwt.Claims{
+		Issuer: Issuer, Subject: serviceaccount.MakeUsername(of.Namespace, of.ServiceAccount.Name), Audience: audiences, ID: string(uuid.NewUUID()),
+		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(expires),
 	}
 	token, err := jwt.Signed(t.signer).Claims(claims).Claims(own).Serialize()
 	if err != nil {
@@ -116,7 +131,7 @@ func (t *Tokens) AuthenticateToken(ctx context.Context, data string) (*authentic
 	if len(audiences) == 0 {
 		return nil, false, fmt.Errorf("service account token is for %q, not for %q", claims.Audience, wanted)
 	}
-	if err := t.holds(ctx, own.Kubernetes); err != nil {
+	if err := t.holds(ctx, own.Kubernetes, data); err != nil {
 		return nil, false, err
 	}
 	info := serviceaccount.ServiceAccountInfo{Namespace: own.Kubernetes.Namespace, Name: own.Kubernetes.ServiceAccount.Name, UID: string(own.Kubernetes.ServiceAccount.UID),
@@ -127,11 +142,17 @@ func (t *Tokens) AuthenticateToken(ctx context.Context, data string) (*authentic
 	return &authenticator.Response{User: info.UserInfo(), Audiences: audiences}, true, nil
 }
 
-// holds checks that the account and the pod of a token are still the same.
-func (t *Tokens) holds(ctx context.Context, b bound) error {
+// holds checks that the account, the pod and the secret of a token are still the same.
+func (t *Tokens) holds(ctx context.Context, b bound, token string) error {
 	account, err := t.objects.ServiceAccount(ctx, b.Namespace, b.ServiceAccount.Name)
 	if err != nil || account.UID != b.ServiceAccount.UID || account.DeletionTimestamp != nil {
 		return errNotBound
+	}
+	if b.Secret != nil {
+		secret, err := t.objects.Secret(ctx, b.Namespace, b.Secret.Name)
+		if err != nil || subtle.ConstantTimeCompare(secret.Data[corev1.ServiceAccountTokenKey], []byte(token)) != 1 {
+			return errNotBound
+		}
 	}
 	if b.Pod == nil {
 		return nil

@@ -2,6 +2,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
@@ -48,6 +50,7 @@ func main() {
 		w.WriteHeader(answer.StatusCode)
 		io.Copy(w, answer.Body)
 	})
+	mux.HandleFunc("/api", askAPI)
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	go func() {
@@ -62,4 +65,37 @@ func main() {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+}
+
+// askAPI asks the Kubernetes API for a path, as client libraries do it from inside a cluster.
+func askAPI(w http.ResponseWriter, r *http.Request) {
+	const folder = "/var/run/secrets/kubernetes.io/serviceaccount/"
+	token, err := os.ReadFile(folder + "token")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	authority, err := os.ReadFile(folder + "ca.crt")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(authority)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
+	address := "https://" + os.Getenv("KUBERNETES_SERVICE_HOST") + ":" + os.Getenv("KUBERNETES_SERVICE_PORT")
+	request, err := http.NewRequest(http.MethodGet, address+r.URL.Query().Get("path"), nil)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	request.Header.Set("Authorization", "Bearer "+string(token))
+	answer, err := client.Do(request)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer answer.Body.Close()
+	w.WriteHeader(answer.StatusCode)
+	io.Copy(w, answer.Body)
 }
