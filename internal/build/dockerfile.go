@@ -218,7 +218,7 @@ func buildWithBuildah(ctx context.Context, j *job, file, out string) error {
 	id := out + ".id"
 	args := []string{"buildah", "build", "--format", "oci", "--timestamp", "0", "--layers", "--iidfile", id}
 	args = append(args, runtimeFlags()...)
-	plain, err := onlyLoopback(file)
+	plain, err := onlyLoopback(file, j.Dockerfile.Args)
 	if err != nil {
 		return err
 	}
@@ -249,15 +249,23 @@ func runtimeFlags() []string {
 
 var fromForm = regexp.MustCompile(`(?im)^\s*FROM\s+(?:--\S+\s+)*(\S+)`)
 
-// onlyLoopback says whether all base images are on this machine's own registries, which have no TLS.
-func onlyLoopback(file string) (bool, error) {
+var argForm = regexp.MustCompile(`(?im)^\s*ARG\s+(\w+)=(\S+)`)
+
+// onlyLoopback says whether all base images are on this machine's own registries, which have no TLS. Arguments in their
+// names stand for what was given, else for their defaults.
+func onlyLoopback(file string, given map[string]string) (bool, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return false, err
 	}
+	arguments := map[string]string{}
+	for _, m := range argForm.FindAllStringSubmatch(string(data), -1) {
+		arguments[m[1]] = m[2]
+	}
+	maps.Copy(arguments, given)
 	found := false
 	for _, m := range fromForm.FindAllStringSubmatch(string(data), -1) {
-		switch base := m[1]; {
+		switch base := os.Expand(m[1], func(name string) string { return arguments[name] }); {
 		case strings.HasPrefix(base, "127.0.0.1:"), strings.HasPrefix(base, "localhost:"):
 			found = true
 		case base != "scratch" && strings.ContainsAny(base, "./:"):
