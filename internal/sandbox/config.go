@@ -33,6 +33,8 @@ type Config struct {
 	Keep bool
 	// OrphanAfter is how long a helper without a daemon waits before it ends all instances and itself. Zero: 10 min.
 	OrphanAfter time.Duration
+	// MeasureEvery is how often volumes on disk that have a limit are measured. Zero: 10 s.
+	MeasureEvery time.Duration
 
 	// Internal says whether a host name an instance asks for is served by Outbound. Names it does not claim go to the outside under
 	// Spec.Egress. Called for every DNS question: it must be quick. nil: no name is internal.

@@ -51,6 +51,9 @@ func (m *Manager) clear() error {
 		if err := m.tree.Remove(m.cfg.CgroupParent, 10*time.Second); err != nil {
 			return err
 		}
+		if err := m.tree.Prune(filepath.Dir(m.cfg.CgroupParent)); err != nil {
+			return err
+		}
 	}
 	if err := os.Remove(helper.ViewDir(m.cfg.CgroupParent)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("clearing what the sandbox helper left: %w", err)

@@ -7,11 +7,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 )
-
-// evictPeriod is how often limited volumes on disk are measured.
-const evictPeriod = 10 * time.Second
 
 // watchVolumes measures the limited volumes on disk until ctx ends and has the instance stopped when one is over its limit. The
 // kernel limits those in memory itself.
@@ -27,7 +23,7 @@ func (l *life) watchVolumes(ctx context.Context, wg *sync.WaitGroup) {
 	}
 	i := l.i
 	wg.Go(func() {
-		for wait(ctx, evictPeriod) {
+		for wait(ctx, i.m.cfg.MeasureEvery) {
 			for _, v := range limited {
 				used, err := diskUsage(volumeDir(i.dir, v))
 				if err != nil {

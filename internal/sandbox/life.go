@@ -244,10 +244,10 @@ func (l *life) freeze(ctx context.Context) error {
 		return fmt.Errorf("instance %s is %s: %w", l.i.id, l.state.Phase, ErrPhase)
 	}
 	l.stopProbes()
-	if err := l.i.m.tree.Freeze(ctx, l.i.cgroup()); err != nil {
+	if err := l.hold(ctx); err != nil {
 		undo, cancel := call()
 		defer cancel()
-		err = errors.Join(err, l.i.m.tree.Thaw(undo, l.i.cgroup()))
+		err = errors.Join(err, l.unhold(undo))
 		l.resumeProbes()
 		return fmt.Errorf("freezing instance %s: %w", l.i.id, err)
 	}
@@ -265,7 +265,7 @@ func (l *life) thaw(ctx context.Context) error {
 		return fmt.Errorf("instance %s is %s: %w", l.i.id, l.state.Phase, ErrPhase)
 	}
 	began := time.Now()
-	if err := l.i.m.tree.Thaw(ctx, l.i.cgroup()); err != nil {
+	if err := l.unhold(ctx); err != nil {
 		return fmt.Errorf("thawing instance %s: %w", l.i.id, err)
 	}
 	l.state.Phase = PhaseRunning
@@ -294,7 +294,7 @@ func (l *life) stop(grace time.Duration, reason, message string) {
 	if was == PhaseFrozen {
 		ctx, cancel := call()
 		defer cancel()
-		if err := l.i.m.tree.Thaw(ctx, l.i.cgroup()); err != nil {
+		if err := l.unhold(ctx); err != nil {
 			l.i.m.log.Error("thawing an instance to stop it", "instance", l.i.id, "err", err)
 		}
 	}

@@ -153,7 +153,7 @@ func (l *life) restore(rec record, listed helper.Listed) error {
 	for _, c := range listed.Containers {
 		there[c.Name] = c
 	}
-	frozen, err := l.i.m.tree.Frozen(l.i.cgroup())
+	frozen, err := l.held()
 	if err != nil {
 		return err
 	}

@@ -108,6 +108,7 @@ func (c *Config) setDefaults() error {
 	c.Pids = cmp.Or(c.Pids, 4096)
 	c.LogBytes = cmp.Or(c.LogBytes, 16<<20)
 	c.OrphanAfter = cmp.Or(c.OrphanAfter, 10*time.Minute)
+	c.MeasureEvery = cmp.Or(c.MeasureEvery, 10*time.Second)
 	if c.Resolver == nil {
 		c.Resolver = net.DefaultResolver
 	}
@@ -122,6 +123,9 @@ func (m *Manager) Info() Info {
 	info := Info{Runtime: m.drivers.preferred, Binaries: m.drivers.binaries, Cgroups: string(m.tree.Mode())}
 	if m.tree.Mode() == cgroup.None {
 		info.Missing = append(info.Missing, "no control groups are mounted: memory, CPU and process limits are not enforced")
+	}
+	if m.tree.Mode() != cgroup.None && !m.tree.CanFreeze() {
+		info.Missing = append(info.Missing, "control groups have no freezer here: instances are frozen by SIGSTOP, which their programs can notice")
 	}
 	if m.drivers.preferred == "process" {
 		info.Missing = append(info.Missing, "the process driver is used: it has no system call filter and no rules for devices; run only code you trust")

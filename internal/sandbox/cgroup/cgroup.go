@@ -32,6 +32,9 @@ const (
 
 const mountPoint = "/sys/fs/cgroup"
 
+// leaf is the group that takes the processes of a version 2 root group.
+const leaf = "init"
+
 // used are the version 1 controllers this package reads or the runtime writes.
 var used = []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "net_cls", "net_prio", "hugetlb", "perf_event", "name=systemd"}
 
@@ -113,7 +116,11 @@ func (t *Tree) Make(path string) error {
 		return t.make2(path)
 	}
 	for _, root := range t.roots() {
-		if err := os.MkdirAll(filepath.Join(root, path), 0o755); err != nil {
+		err := os.MkdirAll(filepath.Join(root, path), 0o755)
+		for n := 0; n < 3 && errors.Is(err, fs.ErrNotExist); n++ { // another daemon removed an empty group above it
+			err = os.MkdirAll(filepath.Join(root, path), 0o755)
+		}
+		if err != nil {
 			return fmt.Errorf("making the control group %s: %w", path, err)
 		}
 	}
@@ -145,7 +152,6 @@ func (t *Tree) make2(path string) error {
 // evacuate moves the processes of the root group into a group of their own. Inside of a container the root group is one like
 // any other to the kernel, and a version 2 group that hands controllers down may have no processes itself.
 func (t *Tree) evacuate() error {
-	const leaf = "init"
 	if err := os.Mkdir(filepath.Join(mountPoint, leaf), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("making a control group for the processes of the root group: %w", err)
 	}
@@ -290,7 +296,7 @@ func (t *Tree) Kill(path string, wait time.Duration) error {
 				return fmt.Errorf("killing process %d of %s: %w", pid, path, err)
 			}
 		}
-		if err := t.thawAll(path); err != nil {
+		if err := t.ThawAll(path); err != nil {
 			return err
 		}
 		if time.Now().After(deadline) {

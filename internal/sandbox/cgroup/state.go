@@ -88,8 +88,8 @@ func (t *Tree) set(ctx context.Context, path, name, value string, reached func(*
 	}
 }
 
-// thawAll lets a group and all below it run, so that killed processes can end.
-func (t *Tree) thawAll(path string) error {
+// ThawAll lets a group and all below it run, so that killed processes can end. A group that is not there is no error.
+func (t *Tree) ThawAll(path string) error {
 	name, value := "freezer.state", "THAWED"
 	root := t.dirs["freezer"]
 	if t.mode == V2 {

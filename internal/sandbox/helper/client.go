@@ -183,6 +183,18 @@ func (c *Client) Signal(ctx context.Context, ref Ref, signal unix.Signal) error 
 	return err
 }
 
+// Pause stops all processes of an instance by SIGSTOP, and returns when they have stopped.
+func (c *Client) Pause(ctx context.Context, instance string) error {
+	_, err := c.call(ctx, "pause", Ref{Instance: instance}, nil)
+	return err
+}
+
+// Resume lets the processes of an instance run again that Pause has stopped.
+func (c *Client) Resume(ctx context.Context, instance string) error {
+	_, err := c.call(ctx, "resume", Ref{Instance: instance}, nil)
+	return err
+}
+
 // Remove ends a container for good: its processes, the runtime's state, its mounts and what it wrote.
 func (c *Client) Remove(ctx context.Context, ref Ref) error {
 	_, err := c.call(ctx, "remove", ref, nil)

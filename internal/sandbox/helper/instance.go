@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-dev/fairlead/internal/sandbox/cgroup"
 	"github.com/fairlead-dev/fairlead/internal/sandbox/logs"
 	"github.com/fairlead-dev/fairlead/internal/sandbox/netns"
 )
@@ -201,10 +202,19 @@ func (s *server) close(name string) error {
 	if err != nil {
 		return nil
 	}
+	var all []error
 	i.mu.Lock()
 	names := slices.Sorted(maps.Keys(i.containers))
+	for _, c := range i.containers {
+		if c.exited() == nil {
+			all = append(all, c.signal(unix.SIGKILL))
+		}
+	}
 	i.mu.Unlock()
-	var all []error
+	// A daemon thaws what it ends. Where there is none, a frozen instance could not end.
+	if s.tree.Mode() != cgroup.None {
+		all = append(all, s.tree.ThawAll(filepath.Join(s.opts.CgroupParent, name)))
+	}
 	for _, c := range names {
 		all = append(all, s.remove(Ref{name, c}))
 	}

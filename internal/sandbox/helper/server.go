@@ -48,6 +48,8 @@ type server struct {
 	opts Options
 	log  *slog.Logger
 	tree *cgroup.Tree
+	// origin is where in the control groups the helper was started.
+	origin cgroup.Place
 	// slots bounds how many runtimes run at once, so that a burst of creations does not starve what runs already.
 	slots  chan struct{}
 	reaper *reaper
@@ -147,6 +149,10 @@ func (s *server) settle() error {
 	own := filepath.Join(s.opts.CgroupParent, "_helper")
 	if s.tree.Mode() == cgroup.None {
 		return nil
+	}
+	var err error
+	if s.origin, err = s.tree.Place(); err != nil {
+		return err
 	}
 	if err := s.tree.Make(own); err != nil {
 		return err
@@ -269,6 +275,10 @@ func (s *server) handle(r request, in []*os.File) (result any, files []*os.File,
 		return call(r, func(a Ref) (any, []*os.File, error) { return nil, nil, s.start(a) })
 	case "signal":
 		return call(r, func(a signalArgs) (any, []*os.File, error) { return nil, nil, s.signal(a.Ref, unix.Signal(a.Signal)) })
+	case "pause":
+		return call(r, func(a Ref) (any, []*os.File, error) { return nil, nil, s.pause(a.Instance) })
+	case "resume":
+		return call(r, func(a Ref) (any, []*os.File, error) { return nil, nil, s.resume(a.Instance) })
 	case "remove":
 		return call(r, func(a Ref) (any, []*os.File, error) { return nil, nil, s.remove(a) })
 	case "close":
@@ -311,6 +321,9 @@ func (s *server) end(why string) {
 	s.log.Warn("ending all instances", "reason", why)
 	if err := s.shutdown(); err != nil {
 		s.log.Error("ending all instances", "err", err)
+	}
+	if err := s.leave(); err != nil {
+		s.log.Error("removing the control groups", "err", err)
 	}
 	s.listener.Close()
 }

@@ -77,7 +77,12 @@ func serve() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	http.Serve(l, mux)
+	server := &http.Server{Handler: mux}
+	if os.Getenv("H2C") != "" {
+		server.Protocols = new(http.Protocols)
+		server.Protocols.SetUnencryptedHTTP2(true) // and nothing else
+	}
+	server.Serve(l)
 }
 
 func command(name string, args []string) {
