@@ -61,7 +61,7 @@ func TestUserNamespace(t *testing.T) {
 			if got := strings.Fields(inside(t, i, "read", "/proc/self/uid_map")); strings.Join(got, " ") != fmt.Sprint(0, " ", u.First, " ", u.Count) {
 				t.Errorf("uid_map %q", got)
 			}
-			for _, pid := range instancePids(t, i.ID()) {
+			for _, pid := range instancePids(t, dir, i.ID()) {
 				if got := ownerOf(t, fmt.Sprintf("/proc/%d", pid)); got != fmt.Sprintf("%d:%d", u.First, u.First) && got != fmt.Sprintf("%d:%d", u.First+1000, u.First+1001) {
 					t.Errorf("process %d belongs to %s on the machine", pid, got)
 				}
