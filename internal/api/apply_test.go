@@ -141,8 +141,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestFirstWatchIsAnswered holds that a kind whose watch cache is not filled yet makes its first client wait a moment, not come back
-// after a second as upstream's 429 asks for.
+// TestFirstWatchIsAnswered holds that the first client of a kind that was just defined is served, and not told to come back
+// after a second as upstream does while a watch cache fills.
 func TestFirstWatchIsAnswered(t *testing.T) {
 	w := begin(t, "", func(c *api.Config) { c.Definitions = []*apiextensionsv1.CustomResourceDefinition{widgets()} })
 	config := w.admin(t)

@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/storage"
-	"k8s.io/apiserver/pkg/storage/cacher"
 	"k8s.io/apiserver/pkg/storage/etcd3"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
@@ -60,42 +59,26 @@ func (b *backend) GetRESTOptions(resource schema.GroupResource, _ runtime.Object
 		prefix = "/" + resource.Group + "/" + resource.Resource
 	}
 	config := storagebackend.NewDefaultConfig(keyPrefix, b.codec(resource))
-	cached := resource != schema.GroupResource{Resource: "events"}
 	return generic.RESTOptions{
 		StorageConfig:           config.ForResource(resource),
-		Decorator:               b.decorator(cached),
+		Decorator:               b.open,
 		EnableGarbageCollection: true,
 		DeleteCollectionWorkers: 4,
 		ResourcePrefix:          prefix,
 	}, nil
 }
 
-// decorator opens a resource's storage, with upstream's watch cache before it where that is wanted.
-func (b *backend) decorator(cached bool) generic.StorageDecorator {
-	return func(config *storagebackend.ConfigForResource, prefix string, key func(runtime.Object) (string, error), newObject, newList func() runtime.Object,
-		attributes storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
-		versioner := storage.APIObjectVersioner{}
-		raw, err := etcd3.New(b.client, nil, config.Codec, newObject, newList, config.Prefix, prefix, config.GroupResource,
-			plain.NewEncryptCheckTransformer(), config.LeaseManagerConfig, etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)
-		if err != nil {
-			return nil, nil, fmt.Errorf("api: open storage of %s: %w", config.GroupResource, err)
-		}
-		apart := apart{raw, config.GroupResource.String()}
-		if !cached {
-			return told{apart}, sync.OnceFunc(raw.Close), nil
-		}
-		front, err := cacher.NewCacherFromConfig(cacher.Config{
-			Storage: apart, Versioner: versioner, GroupResource: config.GroupResource, EventsHistoryWindow: config.EventsHistoryWindow,
-			ResourcePrefix: prefix, KeyFunc: key, NewFunc: newObject, NewListFunc: newList, GetAttrsFunc: attributes,
-			IndexerFuncs: triggers, Indexers: indexers, Codec: config.Codec,
-		})
-		if err != nil {
-			raw.Close()
-			return nil, nil, fmt.Errorf("api: open watch cache of %s: %w", config.GroupResource, err)
-		}
-		delegator := cacher.NewCacheDelegator(front, apart)
-		return told{awaited{delegator, front}}, sync.OnceFunc(func() { delegator.Stop(); front.Stop(); raw.Close() }), nil
+// open opens a resource's storage. There is no watch cache before it: that would hold every object once more, decoded, and the
+// versions of the last minutes besides, for the sake of thousands of watches; here are dozens. See docs/adr/0014-no-watch-cache.md.
+func (b *backend) open(config *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error), newObject, newList func() runtime.Object,
+	_ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
+	versioner := storage.APIObjectVersioner{}
+	raw, err := etcd3.New(b.client, nil, config.Codec, newObject, newList, config.Prefix, prefix, config.GroupResource,
+		plain.NewEncryptCheckTransformer(), config.LeaseManagerConfig, etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)
+	if err != nil {
+		return nil, nil, fmt.Errorf("api: open storage of %s: %w", config.GroupResource, err)
 	}
+	return told{apart{raw, config.GroupResource.String()}}, sync.OnceFunc(raw.Close), nil
 }
 
 // customCodec stores custom resources, as upstream does, in JSON.
@@ -112,33 +95,15 @@ func (t told) GuaranteedUpdate(ctx context.Context, key string, destination runt
 	return tell(t.Interface.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, update, cached))
 }
 
-// awaited lets the first watches of a resource wait until its watch cache is filled, which takes a few milliseconds. Upstream answers
-// them with 429 and a Retry-After of a second, to protect a store that is shared with others.
-type awaited struct {
-	storage.Interface
-	front *cacher.Cacher
-}
-
-// cacheWait is how long a watch waits for its cache; after it upstream's own answer is given.
-const cacheWait = 5 * time.Second
-
-func (a awaited) Watch(ctx context.Context, key string, options storage.ListOptions) (watch.Interface, error) {
-	if !a.front.Ready() {
-		waiting, cancel := context.WithTimeout(ctx, cacheWait)
-		_ = a.front.Wait(waiting) // Watch tells what is wrong
-		cancel()
-	}
-	return a.Interface.Watch(ctx, key, options)
-}
-
-// apart gives each resource a watch stream of its own on the shared connection. On a common stream, a watch that was opened
-// at the present revision would keep etcd from telling the others that they are up to date.
+// apart gives each resource a watch stream of its own on the shared connection, so that a busy one does not hold up the others. etcd's
+// notes of progress, which the store has it send every minute, become the bookmarks of watches that want some.
 type apart struct {
 	storage.Interface
 	resource string
 }
 
 func (a apart) Watch(ctx context.Context, key string, options storage.ListOptions) (watch.Interface, error) {
+	options.ProgressNotify = options.Predicate.AllowWatchBookmarks
 	return a.Interface.Watch(metadata.AppendToOutgoingContext(ctx, "resource", a.resource), key, options)
 }
 

@@ -26,6 +26,9 @@ const (
 	heartbeat = 20 * time.Millisecond
 	election  = 200 * time.Millisecond
 
+	// progressEvery is how often a watch that asks for it is told how far the store has got; the API's bookmarks come from it.
+	progressEvery = time.Minute
+
 	// segmentBytes is the size at which a log segment is cut. Segments are allocated in advance, so upstream's
 	// 64 MB would cost a quiet machine 128 MB of disk and a slow first start.
 	segmentBytes = 8 << 20
@@ -256,6 +259,7 @@ func (s *Store) etcdConfig() (*embed.Config, error) {
 	cfg.SnapshotCatchUpEntries = 100
 	cfg.MaxSnapFiles, cfg.MaxWalFiles = 2, 2
 	cfg.EnableGRPCGateway = false
+	cfg.WatchProgressNotifyInterval = progressEvery
 	cfg.StrictReconfigCheck = true
 	cfg.WarningApplyDuration = time.Second
 	cfg.WarningUnaryRequestDuration = time.Second
