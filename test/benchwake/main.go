@@ -1,82 +1,145 @@
 // Command benchwake measures how long a person waits for services that are at zero: it starts a daemon of its own,
 // deploys a Go hello under many names, lets all go to zero, and asks 1, 5, 25 and 100 of them at once. It also measures
-// apply to Ready, and the memory of the daemon with everything at zero.
+// apply to Ready, and the memory and processor time of the daemon, its helper and the spares with everything at zero.
 //
 //	go run ./test/benchwake -binary bin/fairlead -services 100
+//
+// With -defined, the number of services is what varies: at each of the numbers the same first services are woken one at a time.
+// Services beyond -services are defined without a first instance there.
+//
+//	go run ./test/benchwake -binary bin/fairlead -services 40 -defined 40,1000,10000
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
+type options struct {
+	binary, example, profiles string
+	services                  int
+	defined                   []int
+	settle                    time.Duration
+}
+
 func main() {
-	binary := flag.String("binary", "bin/fairlead", "the fairlead to measure")
-	example := flag.String("example", "examples/hello", "folder with the program to run")
-	services := flag.Int("services", 100, "services to define")
+	var o options
+	flag.StringVar(&o.binary, "binary", "bin/fairlead", "the fairlead to measure")
+	flag.StringVar(&o.example, "example", "examples/hello", "folder with the program to run")
+	flag.StringVar(&o.profiles, "profiles", "", "folder for Go's profiles of the daemon; empty keeps none")
+	flag.IntVar(&o.services, "services", 100, "services to define and prove with an instance")
+	flag.DurationVar(&o.settle, "settle", 30*time.Second, "how long the daemon is left alone before its memory is read")
+	flag.Func("defined", "numbers of services to wake among, with commas, in rising order", func(text string) error {
+		for word := range strings.SplitSeq(text, ",") {
+			n, err := strconv.Atoi(word)
+			if err != nil {
+				return err
+			}
+			o.defined = append(o.defined, n)
+		}
+		return nil
+	})
 	flag.Parse()
 	log.SetFlags(0)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	if err := measure(ctx, *binary, *example, *services); err != nil {
+	if err := run(ctx, o); err != nil {
 		log.Fatalf("benchwake: %v", err)
 	}
 }
 
-func measure(ctx context.Context, binary, example string, services int) (err error) {
-	h, err := startHost(ctx, binary)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if stopErr := h.stop(); err == nil {
-			err = stopErr
+func run(ctx context.Context, o options) (err error) {
+	if o.profiles != "" {
+		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
+			return err
 		}
-	}()
-	image, err := h.build(ctx, example)
+	}
+	h, err := startHost(ctx, o.binary)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("# %d services, %d processors, %s\n\n| | p50 | p95 | most |\n|---|---|---|---|\n", services, runtime.NumCPU(), runtime.Version())
-	applied, err := h.deploy(ctx, image, services)
+	defer func() { err = errors.Join(err, h.stop()) }()
+	h.profiles, h.settle = o.profiles, o.settle
+	if h.image, err = h.build(ctx, o.example); err != nil {
+		return err
+	}
+	if err := h.atRest(ctx, 0); err != nil {
+		return err
+	}
+	fmt.Printf("# %d services, %d processors, %s\n\n| | p50 | p95 | most |\n|---|---|---|---|\n", o.services, runtime.NumCPU(), runtime.Version())
+	applied, err := h.deploy(ctx, o.services)
 	if err != nil {
 		return err
 	}
 	report("apply to Ready", applied)
-	for _, round := range []struct{ width, times int }{{1, 20}, {5, 5}, {25, 2}, {100, 1}} {
+	if len(o.defined) > 0 {
+		err = h.among(ctx, o)
+	} else {
+		err = h.atOnce(ctx, o.services)
+	}
+	fmt.Println(restHeader)
+	for _, row := range h.rest {
+		fmt.Println(row)
+	}
+	return err
+}
+
+// atOnce wakes more and more services at the same time.
+func (h *host) atOnce(ctx context.Context, services int) error {
+	for _, round := range []struct{ width, times int }{{1, 20}, {5, 8}, {25, 2}, {100, 1}} {
 		if round.width > services {
 			break
 		}
-		// Within a round every service is asked once, so that all are at zero.
-		next := 0
-		round.times = min(round.times, services/round.width)
 		if err := h.allAtZero(ctx); err != nil {
 			return err
 		}
 		if round.width == 1 {
-			memory, err := h.memory()
-			if err != nil {
+			if err := h.atRest(ctx, services); err != nil {
 				return err
 			}
-			defer fmt.Printf("\ndaemon with %d services at zero: %d MB resident\n", services, memory>>20)
 		}
-		var waits []time.Duration
-		for range round.times {
-			got, err := h.ask(ctx, next, round.width)
-			if err != nil {
-				return err
-			}
-			waits = append(waits, got...)
-			next += round.width
+		waits, err := h.wakes(ctx, round.width, min(round.times, services/round.width))
+		if err != nil {
+			return err
 		}
 		report(fmt.Sprintf("wake %d at once", round.width), waits)
+	}
+	return nil
+}
+
+// among wakes the same services, one at a time, while more and more are defined.
+func (h *host) among(ctx context.Context, o options) error {
+	have := o.services
+	for _, n := range o.defined {
+		if n > have {
+			created, ready, err := h.define(ctx, have, n)
+			if err != nil {
+				return err
+			}
+			more := float64(n - have)
+			fmt.Printf("| %d services defined by %d clients: %.0f created a second, %.0f ready a second | | | |\n", n, definers, more/created.Seconds(), more/ready.Seconds())
+			have = n
+		}
+		if err := h.allAtZero(ctx); err != nil {
+			return err
+		}
+		if err := h.atRest(ctx, n); err != nil {
+			return err
+		}
+		waits, err := h.wakes(ctx, 1, o.services)
+		if err != nil {
+			return err
+		}
+		report(fmt.Sprintf("wake 1 with %d services defined", n), waits)
 	}
 	return nil
 }
@@ -87,19 +150,4 @@ func report(what string, waits []time.Duration) {
 	at := func(share float64) time.Duration { return waits[min(len(waits)-1, int(share*float64(len(waits))))] }
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond)) }
 	fmt.Printf("| %s | %s | %s | %s |\n", what, ms(at(0.5)), ms(at(0.95)), ms(waits[len(waits)-1]))
-}
-
-// residentBytes reads the resident memory of a process.
-func residentBytes(pid int) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		var kilobytes int64
-		if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kilobytes); n == 1 {
-			return kilobytes << 10, nil
-		}
-	}
-	return 0, fmt.Errorf("process %d has no VmRSS", pid)
 }

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"knative.dev/serving/pkg/apis/autoscaling"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+)
+
+func name(i int) string { return fmt.Sprintf("hello-%05d", i) }
+
+// service is a Go hello; an unproved one is never started before it is asked.
+func (h *host) service(i int, proved bool) *servingv1.Service {
+	service := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: name(i)}}
+	service.Spec.Template.Spec.Containers = []corev1.Container{{Image: h.image}}
+	if !proved {
+		service.Spec.Template.Annotations = map[string]string{autoscaling.InitialScaleAnnotationKey: "0"}
+	}
+	return service
+}
+
+// deploy defines services one after the other and gives the time from apply to Ready of each.
+func (h *host) deploy(ctx context.Context, services int) ([]time.Duration, error) {
+	var took []time.Duration
+	for i := range services {
+		begin := time.Now()
+		changes, err := h.serving.ServingV1().Services("default").Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name(i)})
+		if err != nil {
+			return nil, err
+		}
+		if _, err := h.serving.ServingV1().Services("default").Create(ctx, h.service(i, true), metav1.CreateOptions{}); err != nil {
+			return nil, err
+		}
+		err = whenReady(ctx, changes)
+		changes.Stop()
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, time.Since(begin))
+	}
+	return took, nil
+}
+
+func whenReady(ctx context.Context, changes watch.Interface) error {
+	for event := range changes.ResultChan() {
+		if s, ok := event.Object.(*servingv1.Service); ok && s.IsReady() {
+			return nil
+		}
+	}
+	return errors.Join(context.Cause(ctx), errors.New("the watch ended before the service was ready"))
+}
+
+// define makes services from one number to another that are not proved by an instance, by many clients at once, and waits until all
+// are Ready. It gives the time of the creations and of everything.
+func (h *host) define(ctx context.Context, from, to int) (created, ready time.Duration, err error) {
+	begin := time.Now()
+	numbers := make(chan int, to-from)
+	for i := from; i < to; i++ {
+		numbers <- i
+	}
+	close(numbers)
+	errs := make([]error, definers)
+	var group sync.WaitGroup
+	for n := range errs {
+		group.Go(func() {
+			for i := range numbers {
+				if _, err := h.serving.ServingV1().Services("default").Create(ctx, h.service(i, false), metav1.CreateOptions{}); err != nil {
+					errs[n] = err
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return 0, 0, err
+	}
+	created = time.Since(begin)
+	err = every(ctx, time.Second, func() (bool, error) {
+		list, err := h.serving.ServingV1().Services("default").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err
+		}
+		unready := slices.ContainsFunc(list.Items, func(s servingv1.Service) bool { return !s.IsReady() })
+		return !unready, nil
+	})
+	return created, time.Since(begin), err
+}
+
+// definers is how many clients define services at the same time.
+const definers = 16
+
+// allAtZero waits until no instance is shown any more, and the revisions say so.
+func (h *host) allAtZero(ctx context.Context) error {
+	err := every(ctx, 500*time.Millisecond, func() (bool, error) {
+		pods, err := h.kube.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
+		return err == nil && len(pods.Items) == 0, err
+	})
+	if err != nil {
+		return err
+	}
+	return every(ctx, time.Second, func() (bool, error) {
+		revisions, err := h.serving.ServingV1().Revisions("default").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err
+		}
+		awake := slices.ContainsFunc(revisions.Items, func(r servingv1.Revision) bool {
+			return r.Status.ActualReplicas == nil || *r.Status.ActualReplicas != 0
+		})
+		return !awake, nil
+	})
+}
+
+// wakes asks services at once, width of them and so many times over, each service once, and gives how long each took.
+func (h *host) wakes(ctx context.Context, width, times int) ([]time.Duration, error) {
+	var waits []time.Duration
+	for round := range times {
+		got, err := h.ask(ctx, round*width, width)
+		if err != nil {
+			return nil, err
+		}
+		waits = append(waits, got...)
+	}
+	return waits, nil
+}
+
+// ask sends one request to each of several services at once and gives how long each took.
+func (h *host) ask(ctx context.Context, first, width int) ([]time.Duration, error) {
+	waits, errs := make([]time.Duration, width), make([]error, width)
+	var group sync.WaitGroup
+	for i := range width {
+		group.Go(func() { waits[i], errs[i] = h.get(ctx, first+i) })
+	}
+	group.Wait()
+	return waits, errors.Join(errs...)
+}
+
+func (h *host) get(ctx context.Context, i int) (time.Duration, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name(i)+".default."+h.info.Domain, nil)
+	if err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	response, err := h.client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answers %s", name(i), response.Status)
+	}
+	return time.Since(begin), err
+}
