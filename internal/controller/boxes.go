@@ -185,7 +185,7 @@ func (b *boxSet) add(instance *sandbox.Instance, t *translator, out *translated)
 	ctx, cancel := context.WithCancel(context.Background())
 	m.end = cancel
 	b.mu.Lock()
-	b.all[instance.Labels()[labelPod]+"."+instance.Labels()[labelNamespace]] = m
+	b.all[m.key()] = m
 	b.mu.Unlock()
 	b.jobs.Go(func() { m.lookAfter(ctx) })
 	return m
@@ -194,7 +194,9 @@ func (b *boxSet) add(instance *sandbox.Instance, t *translator, out *translated)
 func (b *boxSet) remove(m *madeBox) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	maps.DeleteFunc(b.all, func(_ string, o *madeBox) bool { return o == m })
+	if b.all[m.key()] == m {
+		delete(b.all, m.key())
+	}
 }
 
 // find gives the box of a pod.
@@ -246,6 +248,12 @@ type madeBox struct {
 	mu         sync.Mutex  // guards the fields below
 	translator *translator // nil for an adopted one until its owner is known again
 	out        *translated
+}
+
+// key names the pod that the box shows.
+func (m *madeBox) key() string {
+	labels := m.instance.Labels()
+	return labels[labelPod] + "." + labels[labelNamespace]
 }
 
 // parts gives what the box was made with.

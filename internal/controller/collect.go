@@ -9,7 +9,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"knative.dev/serving/pkg/apis/serving"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
 	"knative.dev/serving/pkg/gc"
@@ -17,13 +16,11 @@ import (
 
 // collectRevisions deletes the revisions of a configuration that config-gc says nobody needs any more.
 func (c *Controller) collectRevisions(ctx context.Context, config *v1.Configuration) error {
-	all, err := c.listers.revisions.Revisions(config.Namespace).List(labels.SelectorFromSet(labels.Set{
-		serving.ConfigurationLabelKey: config.Name,
-	}))
+	all, err := indexed[*v1.Revision](c.informers.revisions, byConfiguration, config.Namespace, config.Name)
 	if err != nil {
 		return fmt.Errorf("listing revisions of configuration %q: %w", config.Name, err)
 	}
-	all = slices.DeleteFunc(slices.Clone(all), func(rev *v1.Revision) bool { return newest(config, rev) })
+	all = slices.DeleteFunc(all, func(rev *v1.Revision) bool { return newest(config, rev) })
 	for _, rev := range collectable(c.settings().gc, all, config.Status.LatestReadyRevisionName, c.now()) {
 		err := c.serving.ServingV1().Revisions(rev.Namespace).Delete(ctx, rev.Name, metav1.DeleteOptions{})
 		if ignoreGone(err) != nil {
@@ -42,7 +39,7 @@ func collectable(cfg *gc.Config, all []*v1.Revision, latestReady string, now tim
 	if most == gc.Disabled && cfg.RetainSinceCreateTime == gc.Disabled && cfg.RetainSinceLastActiveTime == gc.Disabled {
 		return nil
 	}
-	unused := slices.DeleteFunc(slices.Clone(all), func(rev *v1.Revision) bool {
+	unused := slices.DeleteFunc(all, func(rev *v1.Revision) bool {
 		return rev.Name == latestReady || rev.DeletionTimestamp != nil || rev.GetRoutingState() != v1.RoutingStateReserve ||
 			strings.EqualFold(rev.Annotations[serving.RevisionPreservedAnnotationKey], "true")
 	})

@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrs "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"knative.dev/serving/pkg/apis/serving"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
 	"knative.dev/serving/pkg/reconciler/configuration/resources"
@@ -99,12 +98,14 @@ func (c *Controller) latestCreated(config *v1.Configuration) (*v1.Revision, bool
 		return rev, true, err
 	}
 	generation := resources.RevisionLabelValueForKey(serving.ConfigurationGenerationLabelKey, config)
-	list, err := c.listers.revisions.Revisions(config.Namespace).List(labels.SelectorFromSet(labels.Set{
-		serving.ConfigurationGenerationLabelKey: generation,
-		serving.ConfigurationLabelKey:           config.Name,
-	}))
-	if err == nil && len(list) > 0 {
-		return list[0], false, nil
+	list, err := indexed[*v1.Revision](c.informers.revisions, byConfiguration, config.Namespace, config.Name)
+	if err != nil {
+		return nil, false, fmt.Errorf("listing revisions of configuration %q: %w", config.Name, err)
+	}
+	for _, rev := range list {
+		if rev.Labels[serving.ConfigurationGenerationLabelKey] == generation {
+			return rev, false, nil
+		}
 	}
 	return nil, false, apierrs.NewNotFound(v1.Resource("revisions"), "revision for "+config.Name)
 }
@@ -121,14 +122,12 @@ func (c *Controller) createRevision(ctx context.Context, config *v1.Configuratio
 
 // setLatestReady finds the newest ready revision from the latest ready one to the current generation.
 func (c *Controller) setLatestReady(config *v1.Configuration, latest *v1.Revision, named bool) error {
-	list, err := c.listers.revisions.Revisions(config.Namespace).List(labels.SelectorFromSet(labels.Set{
-		serving.ConfigurationLabelKey: config.Name,
-	}))
+	list, err := indexed[*v1.Revision](c.informers.revisions, byConfiguration, config.Namespace, config.Name)
 	if err != nil {
 		return fmt.Errorf("listing revisions of configuration %q: %w", config.Name, err)
 	}
 	oldest := c.oldestCandidate(config)
-	list = slices.DeleteFunc(slices.Clone(list), func(rev *v1.Revision) bool {
+	list = slices.DeleteFunc(list, func(rev *v1.Revision) bool {
 		if named && rev.Name == latest.Name {
 			return false
 		}

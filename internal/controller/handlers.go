@@ -9,6 +9,7 @@ import (
 	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
 	"knative.dev/serving/pkg/apis/serving"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
+	"knative.dev/serving/pkg/apis/serving/v1beta1"
 )
 
 // handleEvents says which name goes to which queue when an object changes. Nothing of the event but names is used.
@@ -142,14 +143,12 @@ func (c *Controller) routesTo(namespace, target string) {
 
 // mappingsOf queues the domain mappings that point at an object of this name.
 func (c *Controller) mappingsOf(k key) {
-	all, err := c.listers.mappings.DomainMappings(k.Namespace).List(labels.Everything())
+	all, err := indexed[*v1beta1.DomainMapping](c.informers.mappings, byTarget, k.Namespace, k.Name)
 	if err != nil {
 		return
 	}
 	for _, m := range all {
-		if m.Spec.Ref.Name == k.Name {
-			c.mappingQueue.addName(m.Namespace, m.Name)
-		}
+		c.mappingQueue.addName(m.Namespace, m.Name)
 	}
 }
 

@@ -19,21 +19,12 @@ import (
 	netclient "knative.dev/networking/pkg/client/clientset/versioned"
 	netinformers "knative.dev/networking/pkg/client/informers/externalversions"
 	netlisters "knative.dev/networking/pkg/client/listers/networking/v1alpha1"
-	"knative.dev/serving/pkg/apis/serving"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
 	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 	servinginformers "knative.dev/serving/pkg/client/informers/externalversions"
 	autoscalinglisters "knative.dev/serving/pkg/client/listers/autoscaling/v1alpha1"
 	servinglisters "knative.dev/serving/pkg/client/listers/serving/v1"
 	servingbetalisters "knative.dev/serving/pkg/client/listers/serving/v1beta1"
-)
-
-// Names of the indexes.
-const (
-	// byRoute finds revisions and configurations by a route their annotation names.
-	byRoute = "route"
-	// byTarget finds routes by a configuration or revision they name.
-	byTarget = "target"
 )
 
 // collectEvery is how often configurations are looked at for revisions that have become too old.
@@ -125,38 +116,6 @@ func (s *informerSet) wait(ctx context.Context) error {
 	}
 	return nil
 }
-
-// index adds the indexes. It has to be done before the informers start.
-func (s *informerSet) index() error {
-	routed := cache.Indexers{byRoute: func(obj any) ([]string, error) {
-		m, ok := obj.(metav1.Object)
-		if !ok {
-			return nil, nil
-		}
-		var keys []string
-		for _, route := range listAnnotation(m.GetAnnotations(), serving.RoutesAnnotationKey) {
-			keys = append(keys, indexKey(m.GetNamespace(), route))
-		}
-		return keys, nil
-	}}
-	targets := cache.Indexers{byTarget: func(obj any) ([]string, error) {
-		route, ok := obj.(*v1.Route)
-		if !ok {
-			return nil, nil
-		}
-		var keys []string
-		for _, list := range [][]v1.TrafficTarget{route.Spec.Traffic, route.Status.Traffic} {
-			for i := range list {
-				keys = append(keys, indexKey(route.Namespace, "configuration/"+list[i].ConfigurationName),
-					indexKey(route.Namespace, "revision/"+list[i].RevisionName))
-			}
-		}
-		return keys, nil
-	}}
-	return errors.Join(s.revisions.AddIndexers(routed), s.configurations.AddIndexers(routed), s.routes.AddIndexers(targets))
-}
-
-func indexKey(namespace, name string) string { return namespace + "/" + name }
 
 // slim drops what no reconciler reads before an object is kept in memory.
 func slim(obj any) (any, error) {

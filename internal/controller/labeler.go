@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"knative.dev/serving/pkg/apis/serving"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -70,14 +69,15 @@ func (c *Controller) routed(route *v1.Route) routed {
 
 // addNewest adds what the configuration has just made: traffic will move there, and the configuration's status may not say so yet.
 func (c *Controller) addNewest(config *v1.Configuration, revisions map[string]bool) {
-	list, err := c.listers.revisions.Revisions(config.Namespace).List(labels.SelectorFromSet(labels.Set{
-		serving.ConfigurationLabelKey: config.Name, serving.ConfigurationGenerationLabelKey: strconv.FormatInt(config.Generation, 10),
-	}))
+	list, err := indexed[*v1.Revision](c.informers.revisions, byConfiguration, config.Namespace, config.Name)
 	if err != nil {
 		return
 	}
+	generation := strconv.FormatInt(config.Generation, 10)
 	for _, rev := range list {
-		revisions[rev.Name] = true
+		if rev.Labels[serving.ConfigurationGenerationLabelKey] == generation {
+			revisions[rev.Name] = true
+		}
 	}
 }
 

@@ -10,10 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrs "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
 	"knative.dev/pkg/kmeta"
-	"knative.dev/serving/pkg/apis/serving"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
 	"knative.dev/serving/pkg/reconciler/route/resources"
 	"knative.dev/serving/pkg/reconciler/route/traffic"
@@ -90,9 +88,7 @@ func (c *Controller) routeService(ctx context.Context, route *v1.Route, want *co
 
 // dropServices deletes the Services of tags that are gone.
 func (c *Controller) dropServices(ctx context.Context, route *v1.Route, used map[string]bool) error {
-	all, err := c.listers.coreServices.Services(route.Namespace).List(labels.SelectorFromSet(labels.Set{
-		serving.RouteLabelKey: route.Name,
-	}))
+	all, err := indexed[*corev1.Service](c.informers.coreServices, byRoute, route.Namespace, route.Name)
 	if err != nil {
 		return fmt.Errorf("listing core services of route %q: %w", route.Name, err)
 	}

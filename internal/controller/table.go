@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
-	"knative.dev/networking/pkg/ingress"
 	"knative.dev/pkg/kmeta"
 	"knative.dev/serving/pkg/apis/serving"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -33,14 +32,18 @@ func (c *Controller) reconcileTable(ctx context.Context, _ key) error {
 	}
 	ingresses = slices.DeleteFunc(slices.Clone(ingresses), func(i *netv1alpha1.Ingress) bool { return i.DeletionTimestamp != nil })
 	slices.SortStableFunc(ingresses, func(a, b *netv1alpha1.Ingress) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name))
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 	})
 	t := c.makeTable(ingresses)
+	c.hashes.keep(ingresses)
 	if err := c.conf.Gateway.Apply(t.table); err != nil {
 		return fmt.Errorf("applying the table of routes: %w", err)
 	}
 	var failed []error
 	for _, ing := range ingresses {
+		if t.taken[ing.UID] == "" && inForce(ing) {
+			continue
+		}
 		failed = append(failed, c.markIngress(ctx, ing, t.taken[ing.UID]))
 	}
 	return errors.Join(failed...)
@@ -51,6 +54,13 @@ func gatewayBalancer() *netv1alpha1.LoadBalancerStatus {
 	return &netv1alpha1.LoadBalancerStatus{Ingress: []netv1alpha1.LoadBalancerIngressStatus{{
 		DomainInternal: gatewayServiceName + "." + gatewayServiceNamespace + ".svc.cluster.local",
 	}}}
+}
+
+// inForce tells an Ingress whose status says already what markIngress would write. Nearly all are when one changes.
+func inForce(ing *netv1alpha1.Ingress) bool {
+	balancer := gatewayBalancer()
+	return ing.Status.ObservedGeneration == ing.Generation && ing.Status.GetCondition(netv1alpha1.IngressConditionReady).IsTrue() &&
+		equality.Semantic.DeepEqual(ing.Status.PublicLoadBalancer, balancer) && equality.Semantic.DeepEqual(ing.Status.PrivateLoadBalancer, balancer)
 }
 
 // markIngress writes that an Ingress is in force, or that a host of it belongs to another.
@@ -103,17 +113,14 @@ func (c *Controller) makeTable(ingresses []*netv1alpha1.Ingress) *tableMaker {
 }
 
 func (m *tableMaker) add(ing *netv1alpha1.Ingress, mapping bool) {
-	hash, err := ingress.ComputeHash(ing)
-	if err != nil {
-		m.c.log.Warn("hash of an ingress", "ingress", ing.Namespace+"/"+ing.Name, "err", err)
-	}
+	hash := m.c.hashes.of(ing)
 	for i := range ing.Spec.Rules {
 		in := &ing.Spec.Rules[i]
 		route := gateway.Route{
 			Name:      fmt.Sprintf("%s/%s#%d", ing.Namespace, ing.Name, i),
 			Hosts:     m.claim(ing, in.Hosts),
 			AllowFrom: splitList(ing.Annotations[allowFromAnnotation]),
-			Hash:      fmt.Sprintf("%x", hash),
+			Hash:      hash,
 		}
 		if in.Visibility == netv1alpha1.IngressVisibilityClusterLocal {
 			route.Visibility = gateway.ClusterLocal

@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrs "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
 	"knative.dev/pkg/apis"
 	"knative.dev/serving/pkg/apis/autoscaling"
@@ -188,7 +187,7 @@ func (c *Controller) viewServerless(ctx context.Context, p *plan, state *scaleSt
 
 // dropPods deletes the pods of a revision that show no instance.
 func (c *Controller) dropPods(ctx context.Context, k key, shown map[string]bool) error {
-	pods, err := c.listers.pods.Pods(k.Namespace).List(labels.SelectorFromSet(labels.Set{serving.RevisionLabelKey: k.Name}))
+	pods, err := indexed[*corev1.Pod](c.informers.pods, byRevision, k.Namespace, k.Name)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,90 @@
+package controller
+
+import (
+	"errors"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+	"knative.dev/serving/pkg/apis/serving"
+	v1 "knative.dev/serving/pkg/apis/serving/v1"
+	"knative.dev/serving/pkg/apis/serving/v1beta1"
+)
+
+// Names of the indexes. What a reconciler looks for is found by one, so that reconciling one object costs the same however many are defined.
+const (
+	// byRoute finds revisions and configurations by a route their annotation names, and core Services by the route they are labelled with.
+	byRoute = "route"
+	// byTarget finds routes by a configuration or revision they name, and domain mappings by the object they point at.
+	byTarget = "target"
+	// byConfiguration finds revisions by the configuration they are labelled with.
+	byConfiguration = "configuration"
+	// byRevision finds Pods by the revision they are labelled with.
+	byRevision = "revision"
+)
+
+// index adds the indexes. It has to be done before the informers start.
+func (s *informerSet) index() error {
+	routed := cache.Indexers{byRoute: func(obj any) ([]string, error) {
+		m, ok := obj.(metav1.Object)
+		if !ok {
+			return nil, nil
+		}
+		var keys []string
+		for _, route := range listAnnotation(m.GetAnnotations(), serving.RoutesAnnotationKey) {
+			keys = append(keys, indexKey(m.GetNamespace(), route))
+		}
+		return keys, nil
+	}}
+	targets := cache.Indexers{byTarget: func(obj any) ([]string, error) {
+		route, ok := obj.(*v1.Route)
+		if !ok {
+			return nil, nil
+		}
+		var keys []string
+		for _, list := range [][]v1.TrafficTarget{route.Spec.Traffic, route.Status.Traffic} {
+			for i := range list {
+				keys = append(keys, indexKey(route.Namespace, "configuration/"+list[i].ConfigurationName),
+					indexKey(route.Namespace, "revision/"+list[i].RevisionName))
+			}
+		}
+		return keys, nil
+	}}
+	references := cache.Indexers{byTarget: func(obj any) ([]string, error) {
+		mapping, ok := obj.(*v1beta1.DomainMapping)
+		if !ok {
+			return nil, nil
+		}
+		return []string{indexKey(mapping.Namespace, mapping.Spec.Ref.Name)}, nil
+	}}
+	return errors.Join(
+		s.revisions.AddIndexers(routed), s.configurations.AddIndexers(routed), s.routes.AddIndexers(targets), s.mappings.AddIndexers(references),
+		s.revisions.AddIndexers(cache.Indexers{byConfiguration: labelled(serving.ConfigurationLabelKey)}),
+		s.coreServices.AddIndexers(cache.Indexers{byRoute: labelled(serving.RouteLabelKey)}),
+		s.pods.AddIndexers(cache.Indexers{byRevision: labelled(serving.RevisionLabelKey)}),
+	)
+}
+
+func indexKey(namespace, name string) string { return namespace + "/" + name }
+
+// labelled indexes objects by the value of a label.
+func labelled(label string) cache.IndexFunc {
+	return func(obj any) ([]string, error) {
+		m, ok := obj.(metav1.Object)
+		if !ok || m.GetLabels()[label] == "" {
+			return nil, nil
+		}
+		return []string{indexKey(m.GetNamespace(), m.GetLabels()[label])}, nil
+	}
+}
+
+// indexed gives what an index finds for a name, in no particular order. The slice is the caller's, the objects are the informer's.
+func indexed[T any](informer cache.SharedIndexInformer, index, namespace, name string) ([]T, error) {
+	found, err := informer.GetIndexer().ByIndex(index, indexKey(namespace, name))
+	list := make([]T, 0, len(found))
+	for _, obj := range found {
+		if one, ok := obj.(T); ok {
+			list = append(list, one)
+		}
+	}
+	return list, err
+}
