@@ -40,7 +40,7 @@ func (f *imageFlags) client(cmd *cobra.Command) (*oci.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := daemon.ReadInfo(cmd.Context(), c.kube)
+	info, err := readInfo(cmd.Context(), c.kube)
 	if err != nil {
 		return nil, err
 	}

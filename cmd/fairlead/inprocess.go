@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"k8s.io/client-go/kubernetes"
+
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 )
 
@@ -34,21 +36,26 @@ func openSession(ctx context.Context, term *terminal, kubeconfig string, setting
 }
 
 // describeSession asks where the daemon listens, and waits for a daemon that is still starting.
-func describeSession(ctx context.Context, s *session) (*session, error) {
+func describeSession(ctx context.Context, s *session) (_ *session, err error) {
+	s.info, err = readInfo(ctx, s.kube)
+	return s, err
+}
+
+// readInfo asks where the daemon listens. A daemon that is still starting is waited for.
+func readInfo(ctx context.Context, kube kubernetes.Interface) (daemon.Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		info, err := daemon.ReadInfo(ctx, s.kube)
+		info, err := daemon.ReadInfo(ctx, kube)
 		if !errors.Is(err, daemon.ErrStarting) {
-			s.info = info
-			return s, err
+			return info, err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, withTry(fmt.Errorf("%w after %v", err, startPatience), "the log of the daemon, and fairlead doctor")
+			return info, withTry(fmt.Errorf("%w after %v", err, startPatience), "the log of the daemon, and fairlead doctor")
 		}
 	}
 }

@@ -13,8 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"knative.dev/serving/pkg/apis/autoscaling"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
-
-	"github.com/fairlead-dev/fairlead/internal/daemon"
 )
 
 // newServiceCommand spells what other commands do the way users of kn know it.
@@ -242,7 +240,7 @@ func (ch *changer) show(cmd *cobra.Command, c *client, service *servingv1.Servic
 	if err != nil {
 		return err
 	}
-	info, err := daemon.ReadInfo(cmd.Context(), c.kube)
+	info, err := readInfo(cmd.Context(), c.kube)
 	if err != nil {
 		return err
 	}

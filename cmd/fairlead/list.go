@@ -11,8 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"knative.dev/pkg/apis"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
-
-	"github.com/fairlead-dev/fairlead/internal/daemon"
 )
 
 func newListCommand(term *terminal) *cobra.Command {
@@ -73,7 +71,7 @@ func (c *client) printServices(ctx context.Context, term *terminal, list *servin
 		term.note("No services. Run one with: fairlead run .")
 		return nil
 	}
-	info, err := daemon.ReadInfo(ctx, c.kube)
+	info, err := readInfo(ctx, c.kube)
 	if err != nil {
 		return err
 	}

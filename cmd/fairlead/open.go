@@ -9,8 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"knative.dev/pkg/apis"
-
-	"github.com/fairlead-dev/fairlead/internal/daemon"
 )
 
 func newOpenCommand(term *terminal) *cobra.Command {
@@ -37,7 +35,7 @@ func newOpenCommand(term *terminal) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		info, err := daemon.ReadInfo(cmd.Context(), c.kube)
+		info, err := readInfo(cmd.Context(), c.kube)
 		if err != nil {
 			return err
 		}

@@ -12,8 +12,6 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/spf13/cobra"
-
-	"github.com/fairlead-dev/fairlead/internal/daemon"
 )
 
 func newTopCommand(term *terminal) *cobra.Command {
@@ -59,7 +57,7 @@ func newTopCommand(term *terminal) *cobra.Command {
 
 // top prints the load over one interval, or over one after the other.
 func (c *client) top(ctx context.Context, term *terminal, interval time.Duration, watch bool, pick func(loadKey) bool) error {
-	info, err := daemon.ReadInfo(ctx, c.kube)
+	info, err := readInfo(ctx, c.kube)
 	if err != nil {
 		return err
 	}

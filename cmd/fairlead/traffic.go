@@ -10,8 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"knative.dev/pkg/apis"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
-
-	"github.com/fairlead-dev/fairlead/internal/daemon"
 )
 
 // promote is the word that gives all traffic to the latest revision.
@@ -145,7 +143,7 @@ func (ch *changer) setTraffic(ctx context.Context, c *client, name string, chang
 }
 
 func (c *client) printTraffic(ctx context.Context, term *terminal, service *servingv1.Service) error {
-	info, err := daemon.ReadInfo(ctx, c.kube)
+	info, err := readInfo(ctx, c.kube)
 	if err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ func TestPullSecret(t *testing.T) {
 		corev1.DockerConfigJsonKey: []byte(`{"auths":{"https://index.docker.io/v1/":{"auth":"` + auth + `"},"r:5000/team":{"username":"u","password":"p"}}}`),
 	}}
 	got, err := dockerCredentials(secret)
-	want := []oci.Credential{{Scope: "index.docker.io", Username: "me", Password: "se:cret"}, {Scope: "r:5000/team", Username: "u", Password: "p"}}
+	want := []oci.Credential{{Scope: "docker.io", Username: "me", Password: "se:cret"}, {Scope: "r:5000/team", Username: "u", Password: "p"}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%+v %v, want %+v", got, err, want)
 	}
