@@ -74,9 +74,7 @@ func (c *chain) buildServers() error {
 	if err := c.buildCore(config); err != nil {
 		return err
 	}
-	if err := c.installDocuments(config.OpenAPIConfig, config.OpenAPIV3Config); err != nil {
-		return err
-	}
+	c.installDocuments(config.OpenAPIConfig, config.OpenAPIV3Config)
 	c.prepared = c.core.PrepareRun()
 	return nil
 }
