@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/fairlead-dev/fairlead/internal/api"
@@ -342,5 +343,35 @@ func TestNewerDefinitionReplacesTheStoredOne(t *testing.T) {
 	data, err := w.client(t).RESTClient().Get().AbsPath("/apis/example.com/v2/namespaces/default/widgets/a").SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").DoRaw(t.Context())
 	if err != nil || !strings.Contains(string(data), `"name":"Size"`) {
 		t.Errorf("%s, %v", data, err)
+	}
+}
+
+// What the process itself writes has no managed fields, and leaves those of others as they are.
+func TestOwnWritesAreNotManaged(t *testing.T) {
+	w := begin(t, "", nil)
+	own, err := kubernetes.NewForConfig(w.Loopback())
+	if err != nil {
+		t.Fatal(err)
+	}
+	configMap := func(name string) *corev1.ConfigMap {
+		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"a": "b"}}
+	}
+	ours, err := own.CoreV1().ConfigMaps("default").Create(t.Context(), configMap("ours"), metav1.CreateOptions{})
+	if err != nil || len(ours.ManagedFields) != 0 {
+		t.Fatalf("ours: %v, %v; want no managed fields", ours.ManagedFields, err)
+	}
+	theirs, err := w.client(t).CoreV1().ConfigMaps("default").Create(t.Context(), configMap("theirs"), metav1.CreateOptions{FieldManager: "them"})
+	if err != nil || len(theirs.ManagedFields) != 1 {
+		t.Fatalf("theirs: %v, %v; want one entry", theirs.ManagedFields, err)
+	}
+	theirs.Data["a"] = "c"
+	written, err := own.CoreV1().ConfigMaps("default").Update(t.Context(), theirs, metav1.UpdateOptions{})
+	if err != nil || len(written.ManagedFields) != 1 || written.ManagedFields[0].Manager != "them" || !written.ManagedFields[0].Time.Equal(theirs.ManagedFields[0].Time) {
+		t.Errorf("theirs, written by us: %v, %v; want their entry as it was", written.ManagedFields, err)
+	}
+	apply := []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"ours"},"data":{"x":"y"}}`)
+	applied, err := w.client(t).CoreV1().ConfigMaps("default").Patch(t.Context(), "ours", types.ApplyPatchType, apply, metav1.PatchOptions{FieldManager: "them"})
+	if err != nil || applied.Data["a"] != "b" || applied.Data["x"] != "y" || len(applied.ManagedFields) == 0 {
+		t.Errorf("ours, applied to: %v, %v; want both keys, managed from now on", applied, err)
 	}
 }

@@ -86,6 +86,7 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 	}
 	return d.parts.run(ctx, func() {
 		settled()
+		go giveBack(ctx)
 		d.logger.Info("ready", "home", d.settings.Home)
 		if _, err := sdnotify.SdNotify(false, sdnotify.SdNotifyReady); err != nil {
 			d.logger.Warn("systemd was not told", "err", err)

@@ -1,0 +1,36 @@
+package daemon
+
+import "testing"
+
+func TestCollectsOnlyAtRest(t *testing.T) {
+	const mb = 1 << 20
+	var r resting
+	for i, step := range []struct {
+		use  heapUse
+		want bool
+	}{
+		{heapUse{allocated: 500 * mb, live: 100 * mb, held: 190 * mb}, false},             // busy
+		{heapUse{allocated: 510 * mb, live: 100 * mb, held: 190 * mb}, true},              // at rest, with garbage
+		{heapUse{allocated: 511 * mb, live: 95 * mb, held: 150 * mb}, false},              // just done
+		{heapUse{allocated: 526 * mb, live: 95 * mb, held: 150 * mb}, false},              // too little since
+		{heapUse{allocated: 540 * mb, live: 95 * mb, held: 150 * mb}, true},               // a good deal, slowly
+		{heapUse{allocated: 600 * mb, live: 95 * mb, held: 150 * mb}, false},              // busy
+		{heapUse{allocated: 601 * mb, live: 95 * mb, held: 95*mb + restWorth - 1}, false}, // nothing to gain
+	} {
+		if got := r.look(step.use); got != step.want {
+			t.Errorf("step %d: %v: collects %t, want %t", i, step.use, got, step.want)
+		}
+	}
+}
+
+func TestReadHeap(t *testing.T) {
+	before := readHeap()
+	kept := make([]byte, 8<<20)
+	after := readHeap()
+	if grown := after.allocated - before.allocated; grown < uint64(len(kept)) {
+		t.Errorf("allocated 8 MB more: counted %d bytes", grown)
+	}
+	if after.held < uint64(len(kept)) {
+		t.Errorf("held %d bytes, less than one slice", after.held)
+	}
+}
