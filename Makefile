@@ -21,9 +21,46 @@ setup: ## install what building and testing need (Debian and Ubuntu, as root; el
 build: ## build bin/fairlead
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/fairlead ./cmd/fairlead
 
+BINARY    ?= bin/fairlead
+UNITS     := $(notdir $(wildcard packaging/*.service packaging/*.socket))
+
 .PHONY: install
-install: build ## install the binary below PREFIX
-	install -D -m 0755 bin/fairlead $(DESTDIR)$(PREFIX)/bin/fairlead
+install: $(if $(filter bin/fairlead,$(BINARY)),build) ## install binary, man pages, completions and systemd units below PREFIX
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/fairlead
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	$(BINARY) man --dir $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	$(BINARY) completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/fairlead
+	$(BINARY) completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_fairlead
+	$(BINARY) completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/fairlead.fish
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in $(UNITS); do sed 's|/usr/bin/fairlead|$(PREFIX)/bin/fairlead|' packaging/$$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit; done
+
+.PHONY: uninstall
+uninstall: ## remove what install made; PURGE=1 removes the data of the system service too
+	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then sh packaging/preremove remove; fi
+	rm -f $(DESTDIR)$(PREFIX)/bin/fairlead $(DESTDIR)$(PREFIX)/share/man/man1/fairlead.1 $(DESTDIR)$(PREFIX)/share/man/man1/fairlead-*.1
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions/fairlead zsh/site-functions/_fairlead fish/vendor_completions.d/fairlead.fish)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(UNITS))
+	if [ -d "$(DESTDIR)$(PREFIX)" ]; then find $(DESTDIR)$(PREFIX) -mindepth 1 -type d -empty -delete; fi
+	if [ -n "$(PURGE)" ]; then rm -rf $(DESTDIR)/var/lib/fairlead $(DESTDIR)/run/fairlead $(DESTDIR)/etc/default/fairlead; fi
+
+GORELEASER ?= $(GO) tool -modfile=tools/release/go.mod goreleaser
+
+.PHONY: dist
+dist: ## make a release in dist/ and publish nothing: binaries, deb, rpm, checksums, SBOMs (compiles goreleaser: minutes)
+	$(GO) build -o bin/fairlead-sbom ./packaging/sbom
+	PATH=$(CURDIR)/bin:$$PATH $(GORELEASER) release --snapshot --clean --skip=publish
+
+.PHONY: bin/extra
+bin/extra: build
+	rm -rf bin/extra && mkdir -p bin/extra/completion
+	bin/fairlead man --dir bin/extra/man
+	for shell in bash zsh fish; do bin/fairlead completion $$shell >bin/extra/completion/$$shell; done
+
+.PHONY: dist-check
+dist-check: dist ## install the deb of dist/ with dpkg, run the examples' hello by it, purge it, and see that nothing is left (as root)
+	scripts/dist-check
 
 .PHONY: demo
 demo: setup build ## run the examples and print the answer of each

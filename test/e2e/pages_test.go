@@ -204,6 +204,7 @@ var (
 		{regexp.MustCompile(`\b[0-9a-f]{12,64}\b`), "<digest>"},
 		{regexp.MustCompile(`\b([0-9]+(\.[0-9]+)?(µs|ms|s|m|h|d))+\b`), "<time>"},
 		{regexp.MustCompile(`\b[0-9]+(\.[0-9]+)? (KiB|MiB|GiB)`), "<size>"},
+		{regexp.MustCompile(`\b[0-9]{4}/[0-9]{2}/[0-9]{2} [0-9:]{8}\b`), "<date>"},
 		{regexp.MustCompile(`-deployment-[0-9a-z-]+`), "-deployment-<instance>"},
 		{regexp.MustCompile(`(?m)^base .*\n?`), ""}, // a machine with a network takes the usual base image
 		{regexp.MustCompile(`[ \t]+`), " "},
