@@ -169,7 +169,29 @@ conformance: setup build ## run the Knative Serving conformance suites against b
 bench-wake: build ## measure the wake of 1, 5, 25 and 100 services at zero
 	$(GO) run ./test/benchwake -binary bin/fairlead
 
+
 SCALE ?= 40,1000,10000
 .PHONY: bench-scale
 bench-scale: build ## measure waking among 40, 1,000 and 10,000 services (SCALE), and memory and processor time at rest (as root)
 	$(GO) run ./test/benchwake -binary bin/fairlead -services 40 -defined $(SCALE)
+
+# Tests of upstream's end-to-end suite that ask for what only its own installation has; docs/reference/conformance.md says what.
+E2E_SKIP := ^TestEgressTraffic$$|^TestQueueSideCarResourceLimit$$|^TestRequestLogs$$|^TestResourceQuotaError$$|^TestCallToPublicService$$/^external_address$$
+
+.PHONY: conformance-e2e
+conformance-e2e: setup build ## run Knative Serving's own end-to-end suites against bin/fairlead, about ten minutes
+	test/conformance/run -parallel 6 -skip '$(E2E_SKIP)' -out bin/conformance-e2e \
+		-suites e2e,e2e/tagheader,e2e/initscale,e2e/domainmapping,e2e/gc,e2e/initcontainers,e2e/multicontainerprobing,e2e/pvc,e2e/securedefaults $(ARGS)
+
+# The newest kn whose module can be built by itself: later ones need a second module that is not published.
+KN_VERSION := v0.42.0
+
+.PHONY: conformance-kn
+conformance-kn: setup ## drive the daemon with Knative's own command, which takes some minutes to compile
+	dir=$$($(GO) mod download -json knative.dev/client@$(KN_VERSION) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p') && \
+		cd "$$dir" && GOWORK=off GOFLAGS=-mod=readonly $(GO) build -o $(CURDIR)/bin/kn ./cmd/kn
+	FAIRLEAD_KN=1 PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -v -run '^TestKn$$' ./test/e2e
+
+.PHONY: foreign
+foreign: setup ## run programs that others wrote, from the Go, npm and Debian archives (nginx, redis, nodejs and npm are used if installed)
+	FAIRLEAD_FOREIGN=1 $(GO) test -count=1 -v -run '^TestForeign$$' ./test/e2e

@@ -32,6 +32,7 @@ type serviceFlags struct {
 	concurrency int64
 	memory, cpu string
 	isolation   string
+	args        []string // of the program, from after --
 }
 
 func (f *serviceFlags) addTo(flags *pflag.FlagSet) {
@@ -72,7 +73,7 @@ func (p *portFlag) Type() string { return "port" }
 
 // service makes the manifest that runs an image.
 func (f *serviceFlags) service(name, namespace, image string) (*servingv1.Service, error) {
-	container := corev1.Container{Image: image}
+	container := corev1.Container{Image: image, Args: f.args}
 	var err error
 	if container.Env, err = f.environment(); err != nil {
 		return nil, err

@@ -38,17 +38,17 @@ type runner struct {
 
 func newRunCommand(term *terminal) *cobra.Command {
 	r := &runner{term: term}
-	cmd := r.command("run [PATH|IMAGE|BINARY]", "Build and run code, print its URL, follow its logs",
+	cmd := r.command("run [PATH|IMAGE|BINARY] [-- ARGUMENTS...]", "Build and run code, print its URL, follow its logs",
 		"Run builds a folder of source (this one if none is named), or takes a binary or an image, runs it as a service,\n"+
 			"waits until it is ready, prints its URL and follows its logs. It starts a daemon in this process if none is\n"+
-			"running. Ctrl-C ends what it started; --detach keeps it.")
+			"running. Ctrl-C ends what it started; --detach keeps it. What follows -- are the program's own arguments.")
 	cmd.Flags().BoolVarP(&r.detach, "detach", "d", false, "keep the service and return when it is ready")
 	return cmd
 }
 
 func newDeployCommand(term *terminal) *cobra.Command {
 	r := &runner{term: term, detach: true}
-	return r.command("deploy [PATH|IMAGE|BINARY]", "Like run, but return when the service is ready and keep it",
+	return r.command("deploy [PATH|IMAGE|BINARY] [-- ARGUMENTS...]", "Like run, but return when the service is ready and keep it",
 		"Deploy does what run does and returns when the service is ready; the service stays. It needs a running daemon.")
 }
 
@@ -56,16 +56,19 @@ func (r *runner) command(use, short, long string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return withTry(usagef("%s takes one path or image, got %d", cmd.CommandPath(), len(args)), "%s --help", cmd.CommandPath())
+			if before, _ := splitAtDash(cmd, args); len(before) > 1 {
+				return withTry(usagef("%s takes one path or image, got %d", cmd.CommandPath(), len(before)),
+					"%s %s -- ARGUMENTS... gives the program arguments", cmd.CommandPath(), before[0])
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			argument := "."
-			if len(args) == 1 {
-				argument = args[0]
+			before, after := splitAtDash(cmd, args)
+			if len(before) == 1 {
+				argument = before[0]
 			}
+			r.service.args = after
 			return r.run(cmd, argument)
 		},
 	}
@@ -76,6 +79,14 @@ func (r *runner) command(use, short, long string) *cobra.Command {
 	cmd.Flags().BoolVar(&r.print, "print", false, "print the manifest instead of applying it")
 	cmd.Flags().DurationVar(&r.timeout, "wait", 5*time.Minute, "how long to wait until the service is ready")
 	return cmd
+}
+
+// splitAtDash parts the arguments of a command from those after --, which are the program's.
+func splitAtDash(cmd *cobra.Command, args []string) (before, after []string) {
+	if at := cmd.ArgsLenAtDash(); at >= 0 {
+		return args[:at], args[at:]
+	}
+	return args, nil
 }
 
 func (r *runner) run(cmd *cobra.Command, argument string) (err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -57,50 +58,84 @@ func (c *client) watchReady(ctx context.Context, namespace, name string, generat
 	if len(list.Items) == 0 {
 		return nil, fmt.Errorf("wait for service %s: it was deleted", name)
 	}
-	if done, err := readiness(&list.Items[0], generation, seen); done || err != nil {
-		return &list.Items[0], err
+	doubt := &doubt{}
+	defer doubt.clear()
+	if doubt.readiness(&list.Items[0], generation, seen) {
+		return &list.Items[0], nil
 	}
 	changes, err := services.Watch(ctx, metav1.ListOptions{FieldSelector: selector, ResourceVersion: list.ResourceVersion})
 	if err != nil {
 		return nil, fmt.Errorf("wait for service %s: %w", name, err)
 	}
 	defer changes.Stop()
-	for event := range changes.ResultChan() {
-		switch event.Type {
-		case watch.Deleted:
-			return nil, fmt.Errorf("wait for service %s: it was deleted", name)
-		case watch.Error:
-			return nil, fmt.Errorf("wait for service %s: %w", name, apierrors.FromObject(event.Object))
-		}
-		service, isService := event.Object.(*servingv1.Service)
-		if !isService {
-			continue
-		}
-		if done, err := readiness(service, generation, seen); done || err != nil {
-			return service, err
+	for {
+		select {
+		case <-doubt.over():
+			return nil, *doubt.failed
+		case event, open := <-changes.ResultChan():
+			if !open {
+				if ctx.Err() != nil {
+					return nil, context.Cause(ctx)
+				}
+				return nil, errWatchEnded
+			}
+			switch event.Type {
+			case watch.Deleted:
+				return nil, fmt.Errorf("wait for service %s: it was deleted", name)
+			case watch.Error:
+				return nil, fmt.Errorf("wait for service %s: %w", name, apierrors.FromObject(event.Object))
+			}
+			if service, is := event.Object.(*servingv1.Service); is && doubt.readiness(service, generation, seen) {
+				return service, nil
+			}
 		}
 	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return nil, errWatchEnded
 }
 
-// readiness tells whether a service is ready, or gives notReady when it is not for good.
-func readiness(service *servingv1.Service, generation int64, seen func(*servingv1.Service)) (bool, error) {
+// doubtTime is how long a service has to stay not ready to be believed: a new generation begins with the Route's verdict on
+// the one before, until the Route was looked at again.
+const doubtTime = time.Second
+
+// doubt is a service that is not ready but may only seem so.
+type doubt struct {
+	failed *notReady
+	timer  *time.Timer
+}
+
+func (d *doubt) clear() {
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	d.failed, d.timer = nil, nil
+}
+
+// over is told when there is no doubt left that the service failed.
+func (d *doubt) over() <-chan time.Time {
+	if d.timer == nil {
+		return nil
+	}
+	return d.timer.C
+}
+
+// readiness tells whether a service is ready, and begins to doubt it where it is not.
+func (d *doubt) readiness(service *servingv1.Service, generation int64, seen func(*servingv1.Service)) bool {
 	seen(service)
-	if service.Status.ObservedGeneration < generation {
-		return false, nil
-	}
 	ready := service.Status.GetCondition(apis.ConditionReady)
-	if ready == nil {
-		return false, nil
+	configured := service.Status.GetCondition(servingv1.ServiceConditionConfigurationsReady)
+	switch {
+	case service.Status.ObservedGeneration < generation || ready == nil || ready.Status == corev1.ConditionUnknown,
+		ready.Status == corev1.ConditionFalse && configured.IsUnknown():
+		d.clear()
+	case ready.Status == corev1.ConditionTrue:
+		return true
+	default:
+		if d.timer == nil {
+			d.timer = time.NewTimer(doubtTime)
+		}
+		if configured.IsFalse() {
+			ready = configured // says why no revision is ready; the Route would only say that none is
+		}
+		d.failed = &notReady{service: service.Name, condition: ready}
 	}
-	switch ready.Status {
-	case corev1.ConditionTrue:
-		return true, nil
-	case corev1.ConditionFalse:
-		return false, notReady{service: service.Name, condition: ready}
-	}
-	return false, nil
+	return false
 }

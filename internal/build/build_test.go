@@ -108,6 +108,22 @@ func TestGoModule(t *testing.T) {
 	}
 }
 
+// TestGoMainPackage: of several programs the one that the module is named after is built, also at a major version.
+func TestGoMainPackage(t *testing.T) {
+	files := map[string]string{
+		"go.mod": "module example.com/hello/v2\n\ngo 1.24\n", "cmd/hello/main.go": helloGo, "cmd/aside/main.go": helloGo, "tools/main.go": helloGo,
+	}
+	root := pushed(t, mustBuild(t, build.Request{Dir: writeFiles(t, files)}))
+	if got := root.Image.Config.Config.Entrypoint; len(got) != 1 || got[0] != "/app/hello" {
+		t.Errorf("entry point is %q", got)
+	}
+	delete(files, "cmd/hello/main.go")
+	_, err := build.Build(t.Context(), build.Request{Dir: writeFiles(t, files)})
+	if err == nil || !strings.Contains(err.Error(), "name one of ./cmd/aside, ./tools") {
+		t.Errorf("two programs of other names: %v", err)
+	}
+}
+
 // find looks a path up through the layers, as overlayfs would.
 func find(t *testing.T, root *oci.RootFS, path string) string {
 	t.Helper()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -105,6 +106,10 @@ func (j *job) mainPackage(ctx context.Context) (goPackage, error) {
 	}
 	var names []string
 	for _, p := range found {
+		// The program that a module is named after is the one that is meant; others stand beside it.
+		if module := j.moduleName(ctx); module != "" && path.Base(p.ImportPath) == module && j.Go.Package == "" {
+			return p, nil
+		}
 		rel, err := filepath.Rel(j.Dir, p.Dir)
 		if err != nil {
 			rel = p.Dir
@@ -113,6 +118,17 @@ func (j *job) mainPackage(ctx context.Context) (goPackage, error) {
 	}
 	return goPackage{}, fmt.Errorf("there are %d main packages: name one of %s", len(names), strings.Join(names, ", "))
 }
+
+// moduleName is the last element of the module's path that is not a major version: "app" of example.com/app/v2.
+func (j *job) moduleName(ctx context.Context) string {
+	out, err := j.run(ctx, j.Dir, nil, "go", "list", "-m")
+	if err != nil {
+		return "" // without a module there is no name to go by
+	}
+	return path.Base(majorVersion.ReplaceAllString(strings.TrimSpace(string(out)), ""))
+}
+
+var majorVersion = regexp.MustCompile(`[/.]v[0-9]+$`)
 
 func buildGo(ctx context.Context, j *job) (built, error) {
 	pkg, err := j.mainPackage(ctx)

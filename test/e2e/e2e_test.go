@@ -56,9 +56,33 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata") }
+
+// TestForeign runs programs that others wrote, from the Go, npm and Debian archives.
+func TestForeign(t *testing.T) {
+	if os.Getenv("FAIRLEAD_FOREIGN") == "" {
+		t.Skip("downloads programs: FAIRLEAD_FOREIGN=1, or make foreign")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	runScripts(t, filepath.Join("testdata", "foreign"))
+}
+
+// TestKn drives the daemon with kn, Knative's own command.
+func TestKn(t *testing.T) {
+	if os.Getenv("FAIRLEAD_KN") == "" {
+		t.Skip("needs kn on the PATH: FAIRLEAD_KN=1, or make conformance-kn")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	runScripts(t, filepath.Join("testdata", "kn"))
+}
+
+func runScripts(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		Setup:               setup,
@@ -101,6 +125,10 @@ func setup(env *testscript.Env) error {
 	values := strings.Split(string(out), "\n")
 	for i, name := range []string{"GOCACHE", "GOMODCACHE", "GOPROXY", "GOFLAGS"} {
 		env.Setenv(name, values[i])
+	}
+	// Where this machine needs a certificate authority of its own to reach npm's registry.
+	if authorities := os.Getenv("NODE_EXTRA_CA_CERTS"); authorities != "" {
+		env.Setenv("npm_config_cafile", authorities)
 	}
 	env.Values[daemonKey{}] = &runningDaemon{env: env}
 	env.Defer(func() { env.Values[daemonKey{}].(*runningDaemon).end(os.Interrupt) })
