@@ -65,6 +65,9 @@ const startPatience = time.Minute
 
 // startSession runs a daemon in this process; its log goes to a file in the home folder.
 func startSession(ctx context.Context, term *terminal, settings *daemon.Settings) (*session, error) {
+	if err := daemon.EnterUsers(settings); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(settings.Home, 0o700); err != nil {
 		return nil, fmt.Errorf("home folder: %w", err)
 	}

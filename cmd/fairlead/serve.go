@@ -18,6 +18,9 @@ func newServeCommand(term *terminal) *cobra.Command {
 			if err := settings.Resolve(cmd.Flags()); err != nil {
 				return usageError{err}
 			}
+			if err := daemon.EnterUsers(settings); err != nil {
+				return err
+			}
 			d, err := daemon.New(daemon.Config{Settings: settings, LogOutput: term.err})
 			if err != nil {
 				return err

@@ -93,6 +93,7 @@ func Doctor(ctx context.Context, s *Settings) []Finding {
 		{"overlay", h.checkOverlay},
 		{"network", h.checkNetwork},
 		{"user namespaces", func() []Finding { return h.checkUserNamespaces(s.UserNamespaces) }},
+		{"rootless", h.checkRootless},
 		{"disk", func() []Finding { return checkDisk(s.Home) }},
 		{"ports", func() []Finding { return checkPorts(ctx, s) }},
 	}
@@ -139,6 +140,9 @@ func kernelVersion(release string) (major, minor int, valid bool) {
 }
 
 func (h host) checkCgroups() []Finding {
+	if h.uid != 0 {
+		return []Finding{warning("sudo fairlead serve, where limits matter", "an ordinary user: control groups belong to root, so memory, CPU and process limits are not enforced")}
+	}
 	if h.exists("sys/fs/cgroup/cgroup.controllers") {
 		controllers, err := h.read("sys/fs/cgroup/cgroup.controllers")
 		if err != nil {
@@ -235,9 +239,6 @@ func (h host) checkNetwork() []Finding {
 	if !h.exists("proc/self/ns/net") {
 		return []Finding{problem("use a kernel with CONFIG_NET_NS", "the kernel has no network namespaces")}
 	}
-	if h.uid != 0 {
-		return []Finding{warning("run as root for network isolation", "an ordinary user: network namespaces need a user namespace")}
-	}
 	return []Finding{ok("network namespaces")}
 }
 
@@ -261,6 +262,20 @@ func (h host) checkUserNamespaces(wanted string) []Finding {
 		}
 	}
 	return []Finding{ok("user namespaces, at most %s", limit)}
+}
+
+// checkRootless looks at what the daemon of an ordinary user needs besides.
+func (h host) checkRootless() []Finding {
+	if h.uid == 0 {
+		return nil
+	}
+	if err := sandbox.RootlessMissing(); err != nil {
+		return []Finding{problem("docs/howto/rootless.md, or sudo fairlead serve", "an ordinary user cannot run instances here: %v", err)}
+	}
+	return []Finding{
+		ok("an ordinary user can run instances"),
+		warning("sudo fairlead serve, for instances with users of their own", "an ordinary user: all instances share one user namespace, and nothing can be frozen"),
+	}
 }
 
 // Below leastFree bytes a problem is reported, below easyFree a warning.

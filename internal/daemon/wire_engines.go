@@ -3,8 +3,10 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 
@@ -85,6 +87,19 @@ func (w *wiring) wireGateway() error {
 	return nil
 }
 
+// EnterUsers is to be called before New: for an ordinary user it runs this program again as root of a user namespace, unless
+// the settings leave the sandbox out. See sandbox.EnterUsers.
+func EnterUsers(s *Settings) error {
+	if s.disabled("sandbox") {
+		return nil
+	}
+	if err := sandbox.EnterUsers(filepath.Join(s.Home, "sandbox")); err != nil {
+		return advise(fmt.Errorf("running instances as an ordinary user: %w", err),
+			"docs/howto/rootless.md, sudo fairlead serve, or --disable sandbox for the API and the registry alone")
+	}
+	return nil
+}
+
 // wireSandbox opens what makes instances.
 func (w *wiring) wireSandbox() (err error) {
 	if w.settings.disabled("sandbox") {
@@ -101,8 +116,8 @@ func (w *wiring) wireSandbox() (err error) {
 		config.Internal, config.Outbound = w.waker.outbound(w.gateway)
 		config.Domains = []string{"cluster.local", "svc", w.settings.Domain}
 	}
-	if os.Geteuid() != 0 && config.Runtime != "process" {
-		return advise(errors.New("making instances needs root: they get namespaces, cgroups and mounts of their own"),
+	if os.Geteuid() != 0 {
+		return advise(errors.New("making instances needs root, or a user namespace: see EnterUsers"),
 			"sudo fairlead serve, or --disable sandbox for the API and the registry alone")
 	}
 	if w.sandboxes, err = sandbox.New(config); err != nil {

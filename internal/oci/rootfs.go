@@ -144,7 +144,7 @@ func (s *Store) RootFS(ctx context.Context, d digest.Digest) (*RootFS, error) {
 	if err != nil {
 		return nil, err
 	}
-	root := &RootFS{Image: image, UserXattr: os.Geteuid() != 0}
+	root := &RootFS{Image: image, UserXattr: !machineRoot()}
 	var held []digest.Digest
 	s.rootfs.holdImages(1, d, image.Digest)
 	root.release = func() {

@@ -99,8 +99,17 @@ func (u *unpacker) whiteout(entry, dir, base string) error {
 	return nil
 }
 
+// machineRoot says whether this is root of the machine, not of a user namespace: only that may set all attributes.
+func machineRoot() bool {
+	if os.Geteuid() != 0 {
+		return false
+	}
+	data, err := os.ReadFile("/proc/self/uid_map")
+	return err != nil || strings.Join(strings.Fields(string(data)), " ") == "0 0 4294967295"
+}
+
 func (u *unpacker) overlayAttr(name string) string {
-	if u.privileged {
+	if machineRoot() {
 		return "trusted.overlay." + name
 	}
 	return "user.overlay." + name

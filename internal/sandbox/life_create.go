@@ -66,6 +66,7 @@ func (l *life) bundleInput(c *run) (bundle.Input, error) {
 		CompiledFilter:           l.i.spec.Runtime == "crun",
 		AllowPrivilegeEscalation: c.spec.AllowPrivilegeEscalation, SeccompUnconfined: c.spec.SeccompUnconfined,
 	}
+	in.NoCgroups = m.tree.Mode() == cgroup.None
 	if u := l.i.view.users; u.Count > 0 {
 		in.UserNS, in.UsersFirst, in.UsersCount = helper.UserNSPath(l.i.view.dir), u.First, u.Count
 	}

@@ -121,7 +121,9 @@ func (c *Config) setDefaults() error {
 // Info says what the Manager works with.
 func (m *Manager) Info() Info {
 	info := Info{Runtime: m.drivers.preferred, Binaries: m.drivers.binaries, Cgroups: string(m.tree.Mode())}
-	if m.tree.Mode() == cgroup.None {
+	if helper.Rootless() {
+		info.Missing = append(info.Missing, rootlessMissing()...)
+	} else if m.tree.Mode() == cgroup.None {
 		info.Missing = append(info.Missing, "no control groups are mounted: memory, CPU and process limits are not enforced")
 	}
 	if m.tree.Mode() != cgroup.None && !m.tree.CanFreeze() {

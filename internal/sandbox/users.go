@@ -65,7 +65,7 @@ func (m *Manager) openInstance(ctx context.Context, conn *helper.Client, spec Sp
 	if spec.UserNamespace == UsersRequired {
 		return view{}, nil, fmt.Errorf("%w: %s", ErrUserNamespace, missing)
 	}
-	if spec.UserNamespace != UsersOff {
+	if spec.UserNamespace != UsersOff && !helper.Rootless() { // Info says it already
 		m.tellUsers(spec.ID, missing)
 	}
 	opened, files, err := conn.Open(ctx, args)
@@ -102,6 +102,8 @@ func (m *Manager) withoutUsers(spec Spec) (string, error) {
 		return "the process driver has none", nil
 	case spec.Runtime == "runsc":
 		return "gVisor keeps the instance's users to itself", nil
+	case helper.Rootless():
+		return "the daemon is an ordinary user's: all its instances share one", nil
 	case no != "":
 		return no, nil
 	}

@@ -26,6 +26,7 @@ type Input struct {
 	Binds        []Bind
 	NetNS        string // path of the network namespace
 	CgroupPath   string
+	NoCgroups    bool   // there are none: no limits and nothing to show
 	UserNS       string // path of the user namespace; empty: the machine's
 	UsersFirst   uint32 // what its user 0 is on the machine
 	UsersCount   uint32
@@ -91,6 +92,10 @@ func Spec(in Input) (*specs.Spec, error) {
 			MaskedPaths:   masked(),
 			ReadonlyPaths: readonly(),
 		},
+	}
+	if in.NoCgroups {
+		spec.Linux.CgroupsPath, spec.Linux.Resources = "", nil
+		spec.Mounts = slices.DeleteFunc(spec.Mounts, func(m specs.Mount) bool { return m.Type == "cgroup" })
 	}
 	if in.UserNS != "" {
 		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: in.UserNS})

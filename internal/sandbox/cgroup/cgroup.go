@@ -42,10 +42,29 @@ var used = []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", 
 type Tree struct {
 	mode Mode
 	dirs map[string]string // version 1: controller to mount point
+	// covered: this is a hybrid machine whose groups cannot be changed
+	covered bool
 }
 
-// Open finds out how control groups are mounted.
+// Open finds out how control groups are mounted. Where the root group is not this process's to change, as for an ordinary user,
+// the mode is None.
 func Open() (*Tree, error) {
+	t, err := open()
+	if err != nil {
+		return nil, err
+	}
+	for _, root := range t.roots() {
+		if err := unix.Faccessat(unix.AT_FDCWD, root, unix.W_OK, unix.AT_EACCESS); errors.Is(err, unix.EACCES) {
+			return &Tree{mode: None, covered: t.mode == Hybrid}, nil
+		}
+	}
+	return t, nil
+}
+
+// Hybrid says whether the machine mounts version 2 beside version 1, also where neither can be changed.
+func (t *Tree) Hybrid() bool { return t.mode == Hybrid || t.covered }
+
+func open() (*Tree, error) {
 	f, err := os.Open("/proc/self/mounts")
 	if err != nil {
 		return nil, fmt.Errorf("looking for control groups: %w", err)

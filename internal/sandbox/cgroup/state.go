@@ -118,6 +118,9 @@ type Usage struct {
 
 // Usage reads what a group uses. It returns fs.ErrNotExist if the group is gone.
 func (t *Tree) Usage(path string) (Usage, error) {
+	if t.mode == None {
+		return Usage{}, fmt.Errorf("there are no control groups to measure by: %w", errors.ErrUnsupported)
+	}
 	if t.mode == V2 {
 		return t.usage2(path)
 	}

@@ -88,6 +88,22 @@ func (c *Client) fail() {
 	close(c.done)
 }
 
+// Peer gives the process id of the helper.
+func (c *Client) Peer() (int, error) {
+	raw, err := c.link.conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	pid := 0
+	controlErr := raw.Control(func(fd uintptr) {
+		var cred *unix.Ucred
+		if cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(cred.Pid)
+		}
+	})
+	return pid, errors.Join(err, controlErr)
+}
+
 // Done is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
 

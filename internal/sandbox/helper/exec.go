@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-dev/fairlead/internal/sandbox/cgroup"
 )
 
 // execution is a process that was started in a running container.
@@ -50,6 +52,9 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 		"exec", "--process", processFile, "--pid-file", e.pidFile}
 	if a.Console != "" {
 		args = append(args, "--tty", "--console-socket", a.Console)
+	}
+	if c.args.Runtime == "crun" && s.tree.Mode() == cgroup.None {
+		args = append([]string{"--cgroup-manager=disabled"}, args...)
 	}
 	cmd := exec.CommandContext(ctx, c.args.Binary, append(args, c.id)...)
 	if c.args.Runtime == processDriver {

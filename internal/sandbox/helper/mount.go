@@ -74,6 +74,11 @@ func overlay(lowers []string, upper, work, target string) error {
 			return fmt.Errorf("%s %s: %w", kv[0], kv[1], err)
 		}
 	}
+	if Rootless() { // the other attributes are for the machine's root
+		if err := unix.FsconfigSetFlag(fd, "userxattr"); err != nil {
+			return fmt.Errorf("overlay without root: %w", err)
+		}
+	}
 	if err := unix.FsconfigCreate(fd); err != nil {
 		return fmt.Errorf("joining %d layers: %w", len(lowers), err)
 	}
@@ -93,6 +98,9 @@ func oldOverlay(lowers []string, upper, work, target string) error {
 		dirs = append(dirs, escape.Replace(dir))
 	}
 	options := "lowerdir=" + strings.Join(dirs, ":") + ",upperdir=" + escape.Replace(upper) + ",workdir=" + escape.Replace(work)
+	if Rootless() {
+		options += ",userxattr"
+	}
 	if len(options) >= os.Getpagesize() {
 		return fmt.Errorf("the image has too many layers (%d) for this kernel: build it with fewer, or use Linux 6.5 or newer", len(lowers))
 	}

@@ -76,7 +76,7 @@ func (s *server) processCreate(ctx context.Context, c *container, stdout, stderr
 }
 
 func (s *server) limit(path string, r *specs.LinuxResources) error {
-	if s.tree.Mode() == cgroup.None {
+	if s.tree.Mode() == cgroup.None || r == nil {
 		return nil
 	}
 	l := cgroup.Limits{}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/fairlead-dev/fairlead/internal/sandbox/cgroup"
 )
 
 func newReader(b []byte) io.Reader { return bytes.NewReader(b) }
@@ -25,6 +27,9 @@ func (s *server) command(ctx context.Context, c *container, args ...string) *exe
 		"--root", s.runtimeRoot(c),
 		"--log", filepath.Join(c.args.Bundle, "runtime.log"), "--log-format", "json",
 	}, args...)
+	if c.args.Runtime == "crun" && s.tree.Mode() == cgroup.None {
+		all = append([]string{"--cgroup-manager=disabled"}, all...)
+	}
 	return exec.CommandContext(ctx, c.args.Binary, all...)
 }
 

@@ -141,8 +141,13 @@ func (s *server) settle() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("making mounts private: %w", err)
 	}
-	if s.tree.Mode() == cgroup.Hybrid {
-		if err := unix.Unmount("/sys/fs/cgroup/unified", unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+	if s.tree.Hybrid() {
+		const unified = "/sys/fs/cgroup/unified"
+		err := unix.Unmount(unified, unix.MNT_DETACH)
+		if Rootless() { // mounts of the machine cannot be taken away in a user namespace, only covered
+			err = unix.Mount("tmpfs", unified, "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "size=4k")
+		}
+		if err != nil && !errors.Is(err, unix.EINVAL) {
 			return fmt.Errorf("covering the version 2 control groups of a hybrid machine: %w", err)
 		}
 	}

@@ -41,6 +41,12 @@ func ViewDir(cgroupParent string) string {
 	return filepath.Join(viewParent, filepath.Base(cgroupParent))
 }
 
+// Rootless says whether this process is root of a user namespace, not of the machine.
+func Rootless() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(data)), " ") != "0 0 4294967295"
+}
+
 // codeOf and decodeError carry the errors that a daemon acts on.
 func codeOf(err error) string {
 	switch {
