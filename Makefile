@@ -165,6 +165,10 @@ clean: ## remove what was built
 conformance: setup build ## run the Knative Serving conformance suites against bin/fairlead (ARGS="-suites runtime -run Probe")
 	test/conformance/run $(ARGS)
 
+.PHONY: bench-dev
+bench-dev: build ## measure how long fairlead dev takes from an edit to the new answer (COUNT edits each of Go, Node, static; as root)
+	scripts/bench-dev bin/fairlead $(or $(COUNT),10)
+
 .PHONY: bench-wake
 bench-wake: build ## measure the wake of 1, 5, 25 and 100 services at zero
 	$(GO) run ./test/benchwake -binary bin/fairlead

@@ -130,6 +130,9 @@ func (s *session) build(ctx context.Context, term *terminal, from source) (strin
 	if err != nil {
 		return "", err
 	}
+	if from.options.quick {
+		result.SBOM = nil
+	}
 	repository := fmt.Sprintf("%s/%s/%s", s.info.Registry, from.namespace, from.name)
 	if err := build.Push(ctx, result, repository+":latest", build.PushOptions{
 		PlainHTTP: true, Token: request.RegistryToken, Progress: pushProgress(term),

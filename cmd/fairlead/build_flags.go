@@ -14,6 +14,8 @@ type buildFlags struct {
 	platforms, labels, args, secrets []string
 	ldflags                          []string
 	noCache                          bool
+	// quick leaves out what only matters to images that are kept: the list of what is inside.
+	quick bool
 }
 
 // addTo defines the flags that run and deploy have; the rest is only for build.

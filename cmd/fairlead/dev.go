@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 )
 
@@ -15,8 +19,9 @@ func newDevCommand(term *terminal) *cobra.Command {
 	r := &runner{term: term}
 	cmd := r.command("dev [PATH]", "Run a folder of source, and again whenever it changes",
 		"Dev does what run does and watches the folder: a change is built and takes over when it is ready, without a\n"+
-			"request being dropped. While a build fails, or what it made does not start, the version before goes on. Hidden\n"+
-			"folders and those that tools fill (node_modules, vendor, dist, bin, __pycache__) are not watched.")
+			"request being dropped. While a build fails, or what it made does not start, the version before goes on, and\n"+
+			"browsers get a page that says why. Hidden folders and those that tools\n"+
+			"fill (node_modules, vendor, dist, bin, __pycache__) are not watched.")
 	if err := cmd.Flags().MarkHidden("print"); err != nil {
 		panic(err) // The flag was defined by command.
 	}
@@ -40,6 +45,8 @@ type developing struct {
 	image string
 	// running says that some version answers.
 	running bool
+	// noticed says that browsers are shown why the last change did not work.
+	noticed bool
 	follow  func()
 }
 
@@ -77,12 +84,16 @@ func (r *runner) dev(cmd *cobra.Command, argument string) (err error) {
 		return err
 	}
 	d := &developing{runner: r, session: s, path: path, service: service}
+	r.options.quick = true
 	if !existed {
 		defer func() {
 			if d.image != "" {
 				r.remove(cmd.Context(), s, d.service)
 			}
 		}()
+	}
+	if existed { // one that goes with this process needs no cleaning
+		defer func() { d.notice(context.WithoutCancel(cmd.Context()), "") }()
 	}
 	return d.loop(cmd.Context(), watch)
 }
@@ -117,15 +128,48 @@ func (d *developing) loop(ctx context.Context, watch *folderWatch) error {
 // swap brings the folder as it is now into service, and tells when it cannot; what runs goes on then.
 func (d *developing) swap(ctx context.Context, begin time.Time) {
 	err := d.trySwap(ctx, begin)
-	if err == nil || ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return
 	}
+	if err == nil {
+		d.notice(ctx, "")
+		return
+	}
+	d.notice(ctx, err.Error())
 	d.term.note("fairlead: %v", err)
 	if !d.running {
 		d.term.note("Nothing runs yet; waiting for a change of %s", d.path)
 	} else {
 		d.term.note("The version before goes on; waiting for a change of %s", d.path)
 	}
+}
+
+// noticeAnnotation is what the gateway shows to browsers in the place of the answer; longestNotice bounds it, in bytes.
+const (
+	noticeAnnotation = "fairlead.dev/notice"
+	longestNotice    = 16 << 10
+)
+
+// notice lets browsers see why the last change did not work; an empty text takes that back.
+func (d *developing) notice(ctx context.Context, text string) {
+	if !d.running || text == "" && !d.noticed {
+		return
+	}
+	var value any
+	if text != "" {
+		value = strings.ToValidUTF8(text[:min(len(text), longestNotice)], "")
+	}
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{noticeAnnotation: value}}})
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, applyPatience)
+		defer cancel()
+		_, err = d.session.serving.ServingV1().Services(d.service.Namespace).Patch(ctx, d.service.Name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: fieldManager})
+	}
+	if err != nil {
+		d.term.note("fairlead: tell browsers: %v", err)
+		return
+	}
+	d.noticed = text != ""
 }
 
 func (d *developing) trySwap(ctx context.Context, begin time.Time) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/term"
@@ -86,8 +87,8 @@ func (t *terminal) exitCode(ctx context.Context, err error) int {
 	if errors.As(err, &status) {
 		return int(status)
 	}
-	if ctx.Err() != nil {
-		// Whatever a connection or a tool says when it is cut off, the reason is the person's own.
+	// A watch that is cut off says so in the words of the server, not by the type of its error.
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || strings.Contains(err.Error(), context.Canceled.Error())) {
 		t.note("fairlead: interrupted")
 		return exitInterrupted
 	}

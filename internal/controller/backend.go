@@ -11,10 +11,12 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/gateway"
 )
 
-// Annotations of Fairlead's own, on a Service (allow-from) or on its template (the others).
+// Annotations of Fairlead's own, on a Service (allow-from, notice) or on its template (the others).
 const (
 	// allowFromAnnotation lists who may call: "namespace/service", "namespace/*", "*", "external".
 	allowFromAnnotation = "fairlead.dev/allow-from"
+	// noticeAnnotation is a text that browsers see instead of the answer, as why a build went wrong.
+	noticeAnnotation = "fairlead.dev/notice"
 	// idleAnnotation with the value "freeze" keeps the last instance frozen instead of stopping it.
 	idleAnnotation = "fairlead.dev/idle"
 	// wakingPageAnnotation with the value "false" turns the page off that browsers see while an instance wakes.

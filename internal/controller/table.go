@@ -120,6 +120,7 @@ func (m *tableMaker) add(ing *netv1alpha1.Ingress, mapping bool) {
 			Name:      fmt.Sprintf("%s/%s#%d", ing.Namespace, ing.Name, i),
 			Hosts:     m.claim(ing, in.Hosts),
 			AllowFrom: splitList(ing.Annotations[allowFromAnnotation]),
+			Notice:    ing.Annotations[noticeAnnotation],
 			Hash:      hash,
 		}
 		if in.Visibility == netv1alpha1.IngressVisibilityClusterLocal {
@@ -132,6 +133,9 @@ func (m *tableMaker) add(ing *netv1alpha1.Ingress, mapping bool) {
 		}
 		for j := range in.HTTP.Paths {
 			route.Rules = append(route.Rules, m.rules(&in.HTTP.Paths[j], ing.Namespace, mapping)...)
+			if mapping {
+				route.Notice = cmp.Or(route.Notice, m.inside[in.HTTP.Paths[j].RewriteHost].Notice)
+			}
 		}
 		if len(route.Rules) == 0 {
 			continue

@@ -106,6 +106,10 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *Caller) (agai
 		g.refuse(w, f)
 		return false
 	}
+	if x.noticed(route) {
+		showNotice(w, route.Notice)
+		return false
+	}
 	if h := x.spec.Handler; h != nil {
 		x.serveHere(w, r, h)
 		return false

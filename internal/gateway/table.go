@@ -59,6 +59,9 @@ type Route struct {
 	// AllowFrom names the callers that may use the route: "namespace/service", "namespace/*", "*" for any instance, "external" for
 	// the outside. Empty allows everybody whom Visibility allows. Others get 403.
 	AllowFrom []string
+	// Notice is shown, as text, to browsers from outside in the place of the answer: an HTML page that loads itself again each second.
+	// Every other client gets the answer. Empty is none.
+	Notice string
 	// Hash is answered in K-Network-Hash to requests with K-Network-Probe: the version of the configuration in force.
 	Hash string
 }
