@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -60,6 +61,9 @@ func (c *Controller) viewPodStatus(ctx context.Context, pod *corev1.Pod, one *po
 func makePod(p *plan, one *podState, deployment *appsv1.Deployment) *corev1.Pod {
 	meta := podMeta(p, one.identity)
 	meta.UID = ""
+	// The program has been told this UID by the downward API before there was a Pod; the server takes it over from here.
+	meta.Annotations = maps.Clone(meta.Annotations)
+	metav1.SetMetaDataAnnotation(&meta, labelPodUID, one.uid)
 	meta.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(deployment, appsv1.SchemeGroupVersion.WithKind("Deployment"))}
 	spec := *p.deployment.Spec.Template.Spec.DeepCopy()
 	spec.NodeName = nodeName

@@ -10,7 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage/names"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -32,7 +35,10 @@ var (
 
 func (s strategy) NamespaceScoped() bool { return s.row.namespaced }
 
-func (s strategy) PrepareForCreate(_ context.Context, object runtime.Object) {
+func (s strategy) PrepareForCreate(ctx context.Context, object runtime.Object) {
+	if s.row.gvk.Kind == "Pod" {
+		takeUID(ctx, accessor(object))
+	}
 	if s.row.status {
 		clearField(object, "Status")
 	}
@@ -41,6 +47,22 @@ func (s strategy) PrepareForCreate(_ context.Context, object runtime.Object) {
 	}
 	if s.row.prepare != nil {
 		s.row.prepare(object, nil)
+	}
+}
+
+// uidAnnotation asks, from the process itself only, for a UID that an object was known by before it was stored.
+const uidAnnotation = "fairlead.dev/pod-uid"
+
+// takeUID gives an object the UID that its annotation asks for. The annotation does not stay, and nobody else's counts.
+func takeUID(ctx context.Context, m metav1.Object) {
+	annotations := m.GetAnnotations()
+	uid, asked := annotations[uidAnnotation]
+	if !asked {
+		return
+	}
+	delete(annotations, uidAnnotation)
+	if who, ok := request.UserFrom(ctx); ok && who.GetName() == user.APIServerUser && uid != "" {
+		m.SetUID(types.UID(uid))
 	}
 }
 
