@@ -1,12 +1,15 @@
 package sandbox_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,10 +17,11 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/sandbox"
+	"github.com/fairlead-dev/fairlead/internal/sandbox/helper"
 )
 
 // held counts what an instance could leave behind.
-func held(t *testing.T, dir string, helper int) map[string]int {
+func held(t *testing.T, dir string, pid int) map[string]int {
 	t.Helper()
 	list := func(path string) int {
 		entries, err := os.ReadDir(path)
@@ -26,7 +30,7 @@ func held(t *testing.T, dir string, helper int) map[string]int {
 		}
 		return len(entries)
 	}
-	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", helper))
+	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,10 +49,12 @@ func held(t *testing.T, dir string, helper int) map[string]int {
 			continue
 		}
 		rest := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
-		if rest[1] == strconv.Itoa(helper) {
+		if rest[1] == strconv.Itoa(pid) {
 			children++
-			if ns, err := os.Readlink(filepath.Join(filepath.Dir(p), "ns/net")); err == nil {
-				namespaces[ns] = true
+			for _, kind := range []string{"net", "mnt", "pid", "ipc", "uts", "user"} {
+				if ns, err := os.Readlink(filepath.Join(filepath.Dir(p), "ns", kind)); err == nil {
+					namespaces[ns] = true
+				}
 			}
 		}
 	}
@@ -68,16 +74,35 @@ func held(t *testing.T, dir string, helper int) map[string]int {
 	})
 	return map[string]int{
 		"goroutines":                runtime.NumGoroutine(),
+		"goroutines of the helper":  helperGoroutines(t, dir),
 		"descriptors":               list("/proc/self/fd"),
-		"descriptors of the helper": list(fmt.Sprintf("/proc/%d/fd", helper)),
+		"descriptors of the helper": list(fmt.Sprintf("/proc/%d/fd", pid)),
 		"mounts of the helper":      strings.Count(string(mounts), "\n"),
-		"mounts":                    strings.Count(string(own), "\n"),
+		"mounts":                    strings.Count(string(own), dir), // others mount things too
 		"children of the helper":    children,
-		"network namespaces":        len(namespaces),
+		"namespaces":                len(namespaces),
 		"control groups":            groups,
 		"files":                     files,
 		"instance folders":          list(filepath.Join(dir, "instances")),
 	}
+}
+
+// helperGoroutines asks the helper how many it has.
+func helperGoroutines(t *testing.T, dir string) int {
+	t.Helper()
+	c, err := helper.Connect(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { ended <- c.Run(ctx, func(helper.Event) {}) }()
+	n, err := c.Goroutines(t.Context())
+	cancel()
+	if err := errors.Join(err, <-ended); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // TestNothingIsLeft makes and ends instances in every way and counts. SANDBOX_CYCLES sets how many (default 12).
@@ -92,7 +117,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 	dir := t.TempDir()
 	m := start(t, sandbox.Config{Dir: dir})
-	helper := helperPid(t, dir)
+	pid := helperPid(t, dir)
 	cycle := func(n int) {
 		i := create(t, m, web(t, func(s *sandbox.Spec) {
 			s.ID = fmt.Sprintf("leak-%d", n)
@@ -124,7 +149,7 @@ func TestNothingIsLeft(t *testing.T) {
 	for n := range 4 {
 		cycle(n)
 	}
-	before := held(t, dir, helper)
+	before := held(t, dir, pid)
 	var wg sync.WaitGroup
 	for worker := range 2 {
 		wg.Go(func() {
@@ -136,7 +161,7 @@ func TestNothingIsLeft(t *testing.T) {
 	wg.Wait()
 	var after map[string]int
 	waitFor(t, fmt.Sprintf("the counts to be again %v", before), func() bool {
-		after = held(t, dir, helper)
+		after = held(t, dir, pid)
 		for what, n := range before {
 			if after[what] > n {
 				if what == "goroutines" && after[what] <= n+2 { // of net/http clients in the test itself
@@ -148,5 +173,8 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 		return true
 	})
-	t.Log(maps.Collect(maps.All(after)))
+	t.Logf("%d instances; %-28s %8s %8s", cycles, "held", "before", "after")
+	for _, what := range slices.Sorted(maps.Keys(after)) {
+		t.Logf("%-44s %8d %8d", what, before[what], after[what])
+	}
 }

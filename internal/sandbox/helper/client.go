@@ -253,6 +253,13 @@ func (c *Client) KillExec(ctx context.Context, ref Ref, id string) error {
 	return err
 }
 
+// Goroutines says how many the helper has, for those who look for leaks.
+func (c *Client) Goroutines(ctx context.Context) (int, error) {
+	var n int
+	_, err := c.call(ctx, "goroutines", nil, &n)
+	return n, err
+}
+
 // Shutdown ends all instances and the helper.
 func (c *Client) Shutdown(ctx context.Context) error {
 	_, err := c.call(ctx, "shutdown", nil, nil)

@@ -290,6 +290,8 @@ func (s *server) handle(r request, in []*os.File) (result any, files []*os.File,
 		return call(r, func(a Ref) (any, []*os.File, error) { return nil, nil, s.close(a.Instance) })
 	case "names":
 		return s.names(), nil, nil
+	case "goroutines":
+		return runtime.NumGoroutine(), nil, nil
 	case "show":
 		return call(r, func(a Ref) (any, []*os.File, error) { return s.show(a.Instance) })
 	case "exec":
