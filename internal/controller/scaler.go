@@ -47,7 +47,7 @@ type scaler struct {
 	router   router
 	maker    boxMaker
 	capacity *capacity
-	changed  func(key)
+	changed  func(key, time.Duration) // to be told after a while
 	report   func(*plan, report)
 	log      *slog.Logger
 	now      func() time.Time

@@ -90,11 +90,34 @@ func (s *scaler) publish() {
 	if state.ready == 0 && state.want > 0 {
 		state.failure = s.failure()
 	}
-	if old := s.seen.Load(); old != nil && reflect.DeepEqual(old, state) {
+	old := s.seen.Load()
+	if old != nil && reflect.DeepEqual(old, state) {
 		return
 	}
 	s.seen.Store(state)
-	s.changed(s.key)
+	s.changed(s.key, tellAfter(old, state))
+}
+
+const (
+	// tellProving is how long a revision's first instance may take to get ready before it is told that it has not.
+	tellProving = 50 * time.Millisecond
+	// tellScaling is how long a change of scale waits before it is told.
+	tellScaling = 200 * time.Millisecond
+)
+
+// tellAfter says how long a change may wait before the API is told, 0 for what somebody waits for. Telling is a dozen writes, which take
+// more processor time than an instance needs to start: told at once, they would keep the instance from getting ready, and others that
+// wake at the same time. What has changed again meanwhile is told once.
+func tellAfter(old, state *scaleState) time.Duration {
+	switch {
+	case old == nil || state.failure != nil || state.exceeded || state.waiting != "" || state.missing != "":
+		return 0
+	case !state.initialized:
+		return tellProving
+	case !old.initialized:
+		return 0
+	}
+	return tellScaling
 }
 
 // failure finds how the revision's containers fail. A revision that was ready before has one restart for free.
