@@ -216,6 +216,14 @@ type bench struct {
 
 func newBench(t *testing.T, annotations map[string]string, change func(*plan)) *bench {
 	t.Helper()
+	b := idleBench(t, annotations, change)
+	b.begin()
+	return b
+}
+
+// idleBench is a bench whose scaler has not begun yet.
+func idleBench(t *testing.T, annotations map[string]string, change func(*plan)) *bench {
+	t.Helper()
 	b := &bench{t: t, machine: &machine{create: 30 * time.Millisecond, warm: 20 * time.Millisecond}, load: &load{}}
 	b.scaler = &scaler{
 		key: key{Namespace: "default", Name: "hello-00001"}, backend: "default/hello-00001",
@@ -229,10 +237,13 @@ func newBench(t *testing.T, annotations map[string]string, change func(*plan)) *
 		change(p)
 	}
 	b.setPlan(p)
-	ctx, cancel := context.WithCancel(t.Context())
+	return b
+}
+
+func (b *bench) begin() {
+	ctx, cancel := context.WithCancel(b.t.Context())
 	b.stop = cancel
 	go b.run(ctx)
-	return b
 }
 
 func testPlan(t *testing.T, annotations map[string]string) *plan {
@@ -393,11 +404,10 @@ func TestScalerTellsOfACrash(t *testing.T) {
 
 func TestScalerTellsWhatCannotBeMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil, nil)
-		defer b.end()
-		b.machine.mu.Lock()
+		b := idleBench(t, nil, nil)
 		b.machine.refuse = errors.New(`secret "s" not found`)
-		b.machine.mu.Unlock()
+		b.begin()
+		defer b.end()
 		time.Sleep(5 * time.Second)
 		if s := b.state(); s.waiting != `secret "s" not found` || s.ready != 0 {
 			t.Fatalf("%+v", s)
