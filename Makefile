@@ -181,6 +181,7 @@ SCALE ?= 40,1000,10000
 .PHONY: bench-scale
 bench-scale: build ## measure waking among 40, 1,000 and 10,000 services (SCALE), and memory and processor time at rest (as root)
 	$(GO) run ./test/benchwake -binary bin/fairlead -services 40 -defined $(SCALE)
+
 # Tests of upstream's end-to-end suite that ask for what only its own installation has; docs/reference/conformance.md says what.
 E2E_SKIP := ^TestEgressTraffic$$|^TestQueueSideCarResourceLimit$$|^TestRequestLogs$$|^TestResourceQuotaError$$|^TestCallToPublicService$$/^external_address$$
 
