@@ -262,15 +262,32 @@ func (r *runner) remove(ctx context.Context, s *session, service *servingv1.Serv
 	r.term.note("Deleted service %s", service.Name)
 }
 
+// exists tells whether there is a service. One that is being deleted, perhaps by the run before, is waited for until it is gone.
 func (c *client) exists(ctx context.Context, namespace, name string) (bool, error) {
-	_, err := c.serving.ServingV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return false, nil
+	waiting, cancel := context.WithTimeout(ctx, applyPatience)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		service, err := c.serving.ServingV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("look for service %s: %w", name, err)
+		}
+		if service.DeletionTimestamp == nil {
+			return true, nil
+		}
+		select {
+		case <-tick.C:
+		case <-waiting.Done():
+			if ctx.Err() != nil {
+				return false, context.Cause(ctx)
+			}
+			return false, withTry(fmt.Errorf("service %s is still being deleted after %v", name, applyPatience), "fairlead describe ksvc %s, or another --name", name)
+		}
 	}
-	if err != nil {
-		return false, fmt.Errorf("look for service %s: %w", name, err)
-	}
-	return true, nil
 }
 
 // applyPatience is how long a write of one object may take; it is a matter of milliseconds.
