@@ -8,6 +8,7 @@ FUZZTIME  ?= 10s
 RUN       ?= .
 PKG       ?= ./...
 PREFIX    ?= /usr/local
+CHURN     ?= 200000
 
 .PHONY: help
 help: ## list the targets
@@ -101,8 +102,12 @@ conformance-acme: ## let the gateway get certificates from Pebble, the ACME serv
 	FAIRLEAD_PEBBLE=$(CURDIR)/bin/pebble $(GO) test -count=1 -v -run '^TestACME$$' ./internal/gateway
 
 .PHONY: churn
-churn: ## send three times 200,000 requests through a gateway of which everything is changed all the time
-	FAIRLEAD_CHURN=200000 $(GO) test -count=1 -v -run '^TestChurn$$' ./internal/gateway
+churn: build ## send three times CHURN requests to a service while it is changed and the daemon is restarted, all the time (as root)
+	$(GO) run ./test/churn -binary bin/fairlead -requests $(CHURN)
+
+.PHONY: churn-gateway
+churn-gateway: ## the same for the gateway alone, which changes faster
+	FAIRLEAD_CHURN=$(CHURN) $(GO) test -count=1 -v -run '^TestChurn$$' ./internal/gateway
 
 .PHONY: bench-gateway
 bench-gateway: ## compare the gateway with nginx, HAProxy, Caddy (those that are installed) and a plain httputil proxy

@@ -12,6 +12,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,8 +20,11 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	sdnotify "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/fairlead-dev/fairlead/internal/sandbox"
 )
 
 // optionalComponents are those that `--disable` accepts.
@@ -36,6 +40,8 @@ const startGCPercent = 400
 // Config is what a daemon is made of.
 type Config struct {
 	Settings *Settings
+	// Takeover asks a daemon that uses the same home folder to leave, with its instances and ports, and waits until it has.
+	Takeover bool
 	// LogOutput receives the log; nil discards it.
 	LogOutput io.Writer
 }
@@ -48,6 +54,8 @@ type Daemon struct {
 	parts     lifecycle
 	addresses atomic.Pointer[Addresses]
 	metrics   *catalog
+	keep      atomic.Bool // leave instances and ports to a successor at the end
+	sandboxes *sandbox.Manager
 }
 
 // Addresses are where a running daemon really listens, in the form host:port; empty where a component is disabled.
@@ -62,10 +70,14 @@ func New(cfg Config) (*Daemon, error) {
 		return nil, advise(fmt.Errorf("home folder: %w", err), "name a folder you may write to with --home")
 	}
 	lock, err := lockHome(d.settings.Home)
+	if cfg.Takeover && errors.Is(err, ErrHomeInUse) {
+		lock, err = succeed(d.settings.Home, d.settings.Drain+time.Minute)
+	}
 	if err != nil {
 		return nil, err
 	}
 	d.lock = lock
+	d.keep.Store(cfg.Settings.KeepInstances)
 	d.parts.logger = d.logger
 	if err := d.wire(); err != nil {
 		lock.release()
@@ -93,6 +105,14 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 		}
 		ready()
 	})
+}
+
+// Bequeath makes the end of this daemon leave its instances and ports to a successor, whatever the settings say.
+func (d *Daemon) Bequeath() {
+	d.keep.Store(true)
+	if d.sandboxes != nil {
+		d.sandboxes.Keep(true)
+	}
 }
 
 // Kubeconfig is the file with the address, the certificate and the token of the admin user.

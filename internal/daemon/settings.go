@@ -41,6 +41,9 @@ type Settings struct {
 	Pprof bool
 	// KeepInstances leaves the instances running when the daemon stops, for the next one to adopt.
 	KeepInstances bool
+	// HoldPorts is how long the listening sockets stay open for the next daemon, when this one was killed, or stopped with
+	// KeepInstances. 0 closes them at once.
+	HoldPorts time.Duration
 	// Images are the settings of the image store.
 	Images ImageSettings
 	// ACME is the account for certificates of public host names.
@@ -72,6 +75,7 @@ func NewSettings() *Settings {
 		UserNamespaces:   "auto",
 		StoreQuota:       4 << 30,
 		Drain:            30 * time.Second,
+		HoldPorts:        30 * time.Second,
 		LogLevel:         "info",
 		LogFormat:        "text",
 		from:             map[string]string{},
@@ -107,6 +111,7 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
 	flags.BoolVar(&s.Pprof, "pprof", s.Pprof, "serve Go's profiles below /debug/pprof on the metrics address")
 	flags.BoolVar(&s.KeepInstances, "keep-instances", s.KeepInstances, "leave instances running when the daemon stops, for the next one to adopt")
+	flags.DurationVar(&s.HoldPorts, "hold-ports", s.HoldPorts, "how long ports stay open for the next daemon when this one was killed, or stopped with --keep-instances")
 	s.Images.addFlags(flags)
 	s.ACME.addFlags(flags)
 	flags.StringSliceVar(&s.Disable, "disable", s.Disable, "components not to start: "+strings.Join(optionalComponents, ", "))
@@ -239,6 +244,9 @@ func (s *Settings) validate() error {
 	}
 	if s.StoreQuota < 16<<20 {
 		return fmt.Errorf("setting store-quota: %d bytes is too little, the least is %d", s.StoreQuota, 16<<20)
+	}
+	if s.HoldPorts < 0 {
+		return fmt.Errorf("setting hold-ports: %v is negative", s.HoldPorts)
 	}
 	if s.Drain < 0 {
 		return fmt.Errorf("setting drain: %v is negative", s.Drain)

@@ -12,7 +12,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/api"
 	"github.com/fairlead-dev/fairlead/internal/gateway"
 	"github.com/fairlead-dev/fairlead/internal/oci"
-	"github.com/fairlead-dev/fairlead/internal/sandbox"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
@@ -31,27 +30,30 @@ type wiring struct {
 	registry  *catalog
 	addresses Addresses
 
-	objects   *store.Store
-	images    *oci.Store
-	token     string // of the registry
-	server    *api.Server
-	client    kubernetes.Interface
-	live      *lateLive
-	gateway   *gateway.Gateway
-	sandboxes *sandbox.Manager
-	waker     *lateWake
-	requests  *requestLog
+	objects  *store.Store
+	images   *oci.Store
+	token    string // of the registry
+	server   *api.Server
+	client   kubernetes.Interface
+	live     *lateLive
+	gateway  *gateway.Gateway
+	waker    *lateWake
+	requests *requestLog
 }
 
 // wire opens the components and says in which order they start.
 func (d *Daemon) wire() error {
-	listen, err := newListeners()
-	if err != nil {
+	listen, err := newListeners(context.Background(), d.settings, d.path("sandbox"))
+	if listen == nil {
 		return err
 	}
+	if err != nil {
+		d.logger.Warn("new sockets are opened", "err", err)
+	}
+	defer listen.closeRest()
 	w := &wiring{Daemon: d, listen: listen, registry: newRegistry(), live: &lateLive{}, waker: &lateWake{}}
 	for _, step := range []func() error{w.wireStore, w.wireMetrics, w.wireAPI, w.wireImages,
-		w.wireGateway, w.wireSandbox, w.wireController, w.wireInfo} {
+		w.wireGateway, w.wireSandbox, w.wireController, w.wireServing, w.wireInfo} {
 		if err := step(); err != nil {
 			listen.closeTaken()
 			for _, c := range slices.Backward(w.closers) {

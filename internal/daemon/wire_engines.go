@@ -77,14 +77,17 @@ func (w *wiring) wireGateway() error {
 	w.gateway, err = gateway.New(gateway.Config{
 		HTTPListeners: []net.Listener{plain}, HTTPSListeners: []net.Listener{secure},
 		TLS: gateway.TLS{Dir: w.path("gateway"), ACME: account}, Wake: w.waker.wake, OnWake: w.waker.woke,
-		RequestLog: w.requests.take, DrainTimeout: w.settings.Drain,
+		RequestLog: w.requests.take, DrainTimeout: w.settings.Drain, Leaving: w.leaving,
 		Logger: w.logger.With("component", "gateway"), Registerer: w.registry,
 	})
-	if err != nil {
-		return err
+	return err
+}
+
+// leaving lets the next daemon take what instances call from now on.
+func (w *wiring) leaving() {
+	if w.sandboxes != nil {
+		w.sandboxes.StopAccepting()
 	}
-	w.parts.add("gateway", w.settings.Drain+shortDrain, w.gateway.Run, "rules", "request log")
-	return nil
 }
 
 // EnterUsers is to be called before New: for an ordinary user it runs this program again as root of a user namespace, unless
@@ -123,7 +126,13 @@ func (w *wiring) wireSandbox() (err error) {
 	if w.sandboxes, err = sandbox.New(config); err != nil {
 		return advise(err, "fairlead doctor; on Debian and Ubuntu: apt-get install crun")
 	}
-	w.parts.add("sandbox", w.settings.Drain+shortDrain, w.sandboxes.Run)
+	w.parts.add("sandbox", w.settings.Drain+shortDrain, func(ctx context.Context, ready func()) error {
+		if w.gateway != nil {
+			// It is over by then, or was never started: calls of instances that wait for it must not hold the end up.
+			defer context.AfterFunc(ctx, w.gateway.Close)()
+		}
+		return w.sandboxes.Run(ctx, ready)
+	})
 	return nil
 }
 

@@ -41,9 +41,12 @@ type Config struct {
 	RequestLog func(backend, instance string, line []byte)
 	// DrainTimeout is how long Run waits at the end for requests in flight; 0 means 30 s.
 	DrainTimeout time.Duration
-	// LameDuck is for how long, at the end, connections go on being served while each answer asks its client to open a new one; it
-	// ends early when none is left. 0 means 500 ms.
-	LameDuck   time.Duration
+	// LameDuck is for how long, at the end, connections go on being served while each answer asks its client to open a new one. It
+	// begins anew with each client that goes, and ends when none is left. 0 means 500 ms.
+	LameDuck time.Duration
+	// Leaving, when set, is called once at the end, when no request from the outside is left: no more connections should be given to
+	// ServeInternal after it has returned. Until then the instances' own calls are served, for requests in flight may depend on them.
+	Leaving    func()
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -60,6 +63,7 @@ type Gateway struct {
 	certs     *certificates // nil without HTTPS
 	httpsPort int
 	open      atomic.Int64 // connections from clients
+	openIn    atomic.Int64 // connections from instances
 	leaving   atomic.Bool  // the end has begun
 	fresh     fresh
 	routes    atomic.Pointer[routes]
@@ -89,7 +93,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = 16_384
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Logger, backends: map[string]*backend{}, inside: newHandover(), fresh: fresh{conns: map[*countedConn]struct{}{}}}
+	g := &Gateway{cfg: cfg, log: cfg.Logger, backends: map[string]*backend{}, inside: newHandover(), fresh: fresh{conns: map[tracked]struct{}{}}}
 	g.metrics = newMetrics(cfg.Registerer, g)
 	g.routes.Store(&routes{})
 	g.proxy = g.newProxy()
@@ -98,6 +102,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.insideSrv = g.newServer(func(ctx context.Context, c net.Conn) context.Context {
 		return context.WithValue(ctx, callerKey{}, c.(*insideConn).caller)
 	})
+	g.insideSrv.ConnState = g.fresh.note
 	if err := g.listen(); err != nil {
 		return nil, err
 	}
@@ -173,41 +178,6 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 		g.certs.close()
 	}
 	return err
-}
-
-// shutdown ends in three steps: no new connections; every answer asks for a new connection; what is still there is waited for.
-func (g *Gateway) shutdown(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, g.cfg.DrainTimeout)
-	defer cancel()
-	g.leaving.Store(true)
-	g.closeListeners()
-	g.lameDuck(ctx)
-	g.fresh.close()
-	var both sync.WaitGroup
-	for _, srv := range []*http.Server{g.server, g.insideSrv} {
-		both.Go(func() {
-			if srv.Shutdown(ctx) != nil {
-				g.log.Warn("requests were cut off at the end of the drain time", "drain_timeout", g.cfg.DrainTimeout)
-				_ = srv.Close()
-			}
-		})
-	}
-	both.Wait()
-}
-
-// lameDuck waits until clients have gone to other connections.
-func (g *Gateway) lameDuck(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, g.cfg.LameDuck)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for g.open.Load() > 0 {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // Apply puts a table in force, whole and at once. A table that contradicts itself is refused and the one before stays.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,7 +21,8 @@ var outside = &Caller{}
 func (g *Gateway) ServeInternal(conn net.Conn, c Caller) {
 	c.Internal = true
 	_ = conn.SetReadDeadline(time.Now().Add(g.cfg.HeaderTimeout)) // as for connections from outside, see bounded
-	g.inside.give(&insideConn{Conn: conn, caller: &c, certs: g.certs, table: g.routes.Load})
+	g.openIn.Add(1)
+	g.inside.give(&insideConn{Conn: conn, caller: &c, certs: g.certs, table: g.routes.Load, open: &g.openIn})
 }
 
 // insideConn is a connection that an instance opened.
@@ -31,7 +33,12 @@ type insideConn struct {
 	table  func() *routes
 	known  bool     // the first byte has been seen
 	tls    net.Conn // set when it began a TLS handshake
+	used   atomic.Bool
+	once   sync.Once
+	open   *atomic.Int64 // counts it while it is open
 }
+
+func (c *insideConn) begun() *atomic.Bool { return &c.used }
 
 const tlsHandshake = 0x16
 
@@ -66,6 +73,7 @@ func (c *insideConn) Write(p []byte) (int, error) {
 }
 
 func (c *insideConn) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
 	if c.tls != nil {
 		return c.tls.Close()
 	}

@@ -134,10 +134,18 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
+func (c *countedConn) begun() *atomic.Bool { return &c.used }
+
+// tracked is a connection of which is noted whether a request has come on it.
+type tracked interface {
+	net.Conn
+	begun() *atomic.Bool
+}
+
 // fresh are the connections that no request has come on. http.Server.Shutdown would wait five seconds for them.
 type fresh struct {
 	mu    sync.Mutex
-	conns map[*countedConn]struct{}
+	conns map[tracked]struct{}
 }
 
 // note follows the states of connections; it is a http.Server's ConnState.
@@ -145,8 +153,8 @@ func (f *fresh) note(conn net.Conn, state http.ConnState) {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
 	}
-	c, ok := conn.(*countedConn)
-	if !ok || c.used.Load() {
+	c, ok := conn.(tracked)
+	if !ok || c.begun().Load() {
 		return
 	}
 	f.mu.Lock()
@@ -155,15 +163,17 @@ func (f *fresh) note(conn net.Conn, state http.ConnState) {
 		f.conns[c] = struct{}{}
 		return
 	}
-	c.used.Store(true)
+	c.begun().Store(true)
 	delete(f.conns, c)
 }
 
-// close ends the connections that are still unused.
-func (f *fresh) close() {
+// close ends the connections, from instances or from outside, that are still unused.
+func (f *fresh) close(inside bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for c := range f.conns {
-		_ = c.Close()
+		if _, in := c.(*insideConn); in == inside {
+			_ = c.Close()
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"path/filepath"
@@ -27,9 +28,10 @@ type Instance struct {
 	results chan probeResult  // to the owner
 	done    chan struct{}     // closed when the owner has ended
 
-	mu    sync.Mutex
-	state State
-	subs  map[chan State]struct{}
+	mu        sync.Mutex
+	state     State
+	subs      map[chan State]struct{}
+	accepting io.Closer // what the instance opens is accepted here; nil before
 }
 
 // ID is the instance's name.

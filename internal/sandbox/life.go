@@ -111,7 +111,7 @@ func (l *life) run(closing, lost <-chan struct{}) {
 		case <-lost:
 			l.gone(ReasonHelperLost, "the sandbox helper ended, and every instance with it")
 		case <-closing:
-			if l.i.m.cfg.Keep {
+			if l.i.m.keep.Load() {
 				l.publish()
 				l.count(PhaseGone) // not counted here any more
 				return

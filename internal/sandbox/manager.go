@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +34,8 @@ type Manager struct {
 	names    *names
 	openFile uint64 // limit of open files of a container
 	owners   sync.WaitGroup
+	keep     atomic.Bool     // leave the instances alone at the end
+	quiet    atomic.Bool     // what instances open is not accepted any more
 	ended    <-chan struct{} // closed when a helper that Run started has ended; nil: it was there before. Only Run uses it.
 
 	mu        sync.Mutex
@@ -68,6 +71,7 @@ func New(cfg Config) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{cfg: cfg, log: cfg.Logger, dialer: netns.NewDialer(), owned: map[string]*Instance{}, instances: map[string]*Instance{}, told: map[string]bool{}}
+	m.keep.Store(cfg.Keep)
 	if m.drivers, err = findDrivers(cfg.Runtime); err != nil {
 		return nil, err
 	}
@@ -174,7 +178,7 @@ func (m *Manager) serve(ctx context.Context, ready func()) error {
 	lost := make(chan struct{})
 	services.Go(func() {
 		if err := conn.Run(work, m.exited); err != nil {
-			if ctx.Err() != nil && !m.cfg.Keep {
+			if ctx.Err() != nil && !m.keep.Load() {
 				return // it was told to end
 			}
 			m.log.Error("the sandbox helper is gone and all instances with it", "err", err)
@@ -201,7 +205,7 @@ func (m *Manager) serve(ctx context.Context, ready func()) error {
 	}
 	m.close()
 	m.owners.Wait()
-	if err == nil && !m.cfg.Keep {
+	if err == nil && !m.keep.Load() {
 		err = m.endHelper(conn)
 	}
 	cancel()

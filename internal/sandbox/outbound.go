@@ -73,6 +73,9 @@ func (o *outbound) acceptTCP(ctx context.Context, f *os.File) error {
 		return fmt.Errorf("listening for connections: %w", err)
 	}
 	o.closers = append(o.closers, listener)
+	if !o.i.accept(listener) {
+		return nil
+	}
 	o.wg.Go(func() {
 		for {
 			conn, err := listener.Accept()

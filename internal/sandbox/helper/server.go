@@ -51,8 +51,9 @@ type server struct {
 	// origin is where in the control groups the helper was started.
 	origin cgroup.Place
 	// slots bounds how many runtimes run at once, so that a burst of creations does not starve what runs already.
-	slots  chan struct{}
-	reaper *reaper
+	slots   chan struct{}
+	reaper  *reaper
+	sockets held
 
 	mu        sync.Mutex
 	instances map[string]*instance
@@ -218,6 +219,7 @@ func (s *server) take(l *link) {
 	}
 	s.daemon = l
 	s.orphan.Stop()
+	s.sockets.attended(true)
 }
 
 func (s *server) left(l *link) {
@@ -226,6 +228,7 @@ func (s *server) left(l *link) {
 	if s.daemon == l {
 		s.daemon = nil
 		s.orphan.Reset(s.opts.OrphanAfter)
+		s.sockets.attended(false)
 	}
 }
 
@@ -257,6 +260,9 @@ func (s *server) answer(l *link, r request, in []*os.File) {
 	}
 	if err := l.send(out, files); err != nil {
 		s.log.Warn("answering the daemon", "op", r.Op, "err", err)
+	}
+	if r.Op == "sockets" {
+		closeAll(files) // duplicates, made for this answer
 	}
 	if r.Op == "shutdown" {
 		s.mu.Lock()
@@ -298,6 +304,10 @@ func (s *server) handle(r request, in []*os.File) (result any, files []*os.File,
 		return call(r, func(a ExecArgs) (any, []*os.File, error) { return s.exec(a, in) })
 	case "killexec":
 		return call(r, func(a ExecArgs) (any, []*os.File, error) { return nil, nil, s.killExec(a) })
+	case "hold":
+		return call(r, func(a holdArgs) (any, []*os.File, error) { return nil, nil, s.sockets.put(a, in) })
+	case "sockets":
+		return call(r, func(a takeArgs) (any, []*os.File, error) { return s.takeSockets(a) })
 	case "shutdown":
 		return nil, nil, s.shutdown()
 	}
@@ -340,6 +350,7 @@ func (s *server) shutdown() error {
 	s.mu.Lock()
 	s.stopping = true
 	s.mu.Unlock()
+	s.sockets.close()
 	var all []error
 	for _, name := range s.names() {
 		all = append(all, s.close(name))

@@ -1,0 +1,165 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Socket names a listening socket that outlives the daemon. Two are the same only if both fields are.
+type Socket struct {
+	Name    string `json:"name"`    // of the component that listens
+	Address string `json:"address"` // as it was asked for, not as it came out
+}
+
+type holdArgs struct {
+	Sockets []Socket      `json:"sockets"` // in the order of the files
+	For     time.Duration `json:"for"`
+}
+
+type takeArgs struct {
+	Wanted []Socket `json:"wanted"`
+}
+
+// held are the listening sockets that the helper keeps open. The descriptors are not made files of the runtime's: it would be
+// woken by every connection.
+type held struct {
+	mu    sync.Mutex
+	fds   map[Socket]int
+	hold  time.Duration // how long they stay open without a daemon
+	timer *time.Timer   // nil: a daemon is there
+}
+
+// put replaces what is held.
+func (h *held) put(a holdArgs, files []*os.File) error {
+	if len(a.Sockets) != len(files) {
+		return fmt.Errorf("%d sockets are named, %d came", len(a.Sockets), len(files))
+	}
+	fds := map[Socket]int{}
+	for n, f := range files {
+		fd, err := dup(f)
+		if err != nil {
+			closeFDs(fds)
+			return fmt.Errorf("holding the socket of %s: %w", a.Sockets[n].Name, err)
+		}
+		fds[a.Sockets[n]] = fd
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	closeFDs(h.fds)
+	h.fds, h.hold = fds, a.For
+	return nil
+}
+
+// take gives duplicates of those that are wanted, which the caller closes, and lets go of the others.
+func (h *held) take(wanted []Socket) (got []Socket, files []*os.File, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	others := h.fds
+	h.fds = map[Socket]int{}
+	defer func() { closeFDs(others) }()
+	for _, s := range wanted {
+		fd, ok := others[s]
+		if !ok {
+			continue
+		}
+		delete(others, s)
+		h.fds[s] = fd
+		again, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			closeAll(files)
+			return nil, nil, fmt.Errorf("handing over the socket of %s: %w", s.Name, err)
+		}
+		got, files = append(got, s), append(files, os.NewFile(uintptr(again), s.Name))
+	}
+	return got, files, nil
+}
+
+func (s *server) takeSockets(a takeArgs) (any, []*os.File, error) {
+	got, files, err := s.sockets.take(a.Wanted)
+	return got, files, err
+}
+
+// attended says whether a daemon is there. Without one the sockets are closed after their time.
+func (h *held) attended(yes bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.timer != nil {
+		h.timer.Stop()
+		h.timer = nil
+	}
+	if !yes {
+		var timer *time.Timer
+		timer = time.AfterFunc(h.hold, func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if h.timer == timer { // no daemon has come in the same moment
+				h.drop()
+			}
+		})
+		h.timer = timer
+	}
+}
+
+// close lets go of all.
+func (h *held) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.drop()
+}
+
+// drop is close with the lock held.
+func (h *held) drop() {
+	closeFDs(h.fds)
+	h.fds = nil
+}
+
+func dup(f *os.File) (fd int, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	inner := raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(err, inner)
+}
+
+func closeFDs(fds map[Socket]int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+}
+
+// Hold gives the helper listening sockets to keep open while no daemon is there, for at most a time. They replace those
+// of an earlier call. The files stay the caller's.
+func (c *Client) Hold(ctx context.Context, sockets []Socket, files []*os.File, hold time.Duration) error {
+	_, err := c.call(ctx, "hold", holdArgs{sockets, hold}, nil, files...)
+	return err
+}
+
+// TakeSockets asks the helper in dir for those of the wanted sockets that it holds, and has it let go of all others. It does not
+// take the helper over. The caller closes the files. The error is fs.ErrNotExist or ECONNREFUSED if there is no helper.
+func TakeSockets(ctx context.Context, dir string, wanted []Socket) (got []Socket, files []*os.File, err error) {
+	c, err := Connect(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { _ = c.Run(ctx, func(Event) {}) }) // its end is told by the call
+	defer running.Wait()
+	defer cancel()
+	files, err = c.call(ctx, "sockets", takeArgs{wanted}, &got)
+	if err == nil && len(got) != len(files) {
+		err = fmt.Errorf("the sandbox helper names %d sockets and sends %d", len(got), len(files))
+	}
+	if err != nil {
+		closeAll(files)
+		return nil, nil, err
+	}
+	return got, files, nil
+}

@@ -1,0 +1,121 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-dev/fairlead/internal/sandbox/helper"
+)
+
+// Socket names a listening socket that outlives the daemon: who listens, and the address that was asked for. Two are the same
+// only if both are.
+type Socket struct {
+	Name    string
+	Address string
+}
+
+// takeTime bounds how long a helper may take to hand its sockets over.
+const takeTime = 5 * time.Second
+
+// TakeSockets gives those of the wanted sockets that the helper of a folder has held since a daemon was there, and closes all others
+// it held. It may be called before New. Without a helper there are none, which is no error. The caller closes them.
+func TakeSockets(ctx context.Context, dir string, wanted []Socket) (map[Socket]net.Listener, error) {
+	ctx, cancel := context.WithTimeout(ctx, takeTime)
+	defer cancel()
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	named := make([]helper.Socket, len(wanted))
+	for n, s := range wanted {
+		named[n] = helper.Socket(s)
+	}
+	got, files, err := helper.TakeSockets(ctx, dir, named)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sockets of the daemon before: %w", err)
+	}
+	listeners := map[Socket]net.Listener{}
+	for n, f := range files {
+		l, listenErr := net.FileListener(f)
+		f.Close()
+		if listenErr != nil {
+			err = errors.Join(err, fmt.Errorf("socket %s of the daemon before: %w", got[n].Name, listenErr))
+			continue
+		}
+		listeners[Socket(got[n])] = l
+	}
+	if err != nil {
+		for _, l := range listeners {
+			l.Close()
+		}
+		return nil, err
+	}
+	return listeners, nil
+}
+
+// HoldSockets has the helper keep listening sockets open for a time after this process has gone, however it goes, so that no
+// connection that waits in them is refused before the next one takes them. They replace those of an earlier call; none lets go of
+// all at once. The listeners stay the caller's. Run must be running.
+func (m *Manager) HoldSockets(ctx context.Context, sockets map[Socket]*net.TCPListener, hold time.Duration) error {
+	m.mu.Lock()
+	conn := m.helper
+	m.mu.Unlock()
+	if conn == nil {
+		return errors.New("sandbox: sockets cannot be held: not running")
+	}
+	var named []helper.Socket
+	var files []*os.File
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	for s, l := range sockets {
+		f, err := l.File()
+		if err != nil {
+			return fmt.Errorf("sandbox: socket %s: %w", s.Name, err)
+		}
+		named, files = append(named, helper.Socket(s)), append(files, f)
+	}
+	if err := conn.Hold(ctx, named, files, hold); err != nil {
+		return fmt.Errorf("sandbox: holding sockets: %w", err)
+	}
+	return nil
+}
+
+// Keep decides anew, while Run is running, whether it leaves the instances alone at its end, as Config.Keep does at first.
+func (m *Manager) Keep(keep bool) { m.keep.Store(keep) }
+
+// StopAccepting leaves connections that instances open from now on to the next daemon: they wait in the sockets that the helper
+// holds. What was accepted goes on.
+func (m *Manager) StopAccepting() {
+	m.quiet.Store(true)
+	for _, i := range m.Instances() {
+		i.mu.Lock()
+		accepting := i.accepting
+		i.mu.Unlock()
+		if accepting != nil {
+			accepting.Close()
+		}
+	}
+}
+
+// accept notes the listener for what the instance opens; false if nothing is to be accepted any more.
+func (i *Instance) accept(l io.Closer) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.accepting = l
+	return !i.m.quiet.Load()
+}

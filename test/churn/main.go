@@ -1,0 +1,112 @@
+// Command churn sends requests that may not be repeated to a service of a Fairlead of its own, through its real gateway to
+// real instances, on 1, 16 and 128 connections, and meanwhile deploys revisions, moves traffic, scales up and down, deletes
+// instances and restarts the daemon. It fails if a single request does.
+//
+//	go run ./test/churn -binary bin/fairlead -requests 200000
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+func main() {
+	binary := flag.String("binary", "bin/fairlead", "the fairlead to test")
+	example := flag.String("example", "examples/hello", "folder with the program to run")
+	requests := flag.Int64("requests", 200_000, "requests for each number of connections, at least")
+	flag.Parse()
+	log.SetFlags(0)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := churn(ctx, os.Stdout, *binary, *example, *requests, 1, 16, 128); err != nil {
+		log.Fatalf("churn: %v", err)
+	}
+}
+
+// churn loads a host of its own with each number of connections in turn, and prints a table.
+func churn(ctx context.Context, out io.Writer, binary, example string, requests int64, widths ...int) (err error) {
+	home, err := os.MkdirTemp("", "churn")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(home)) }()
+	h := newHost(binary, home)
+	if err := h.start(ctx); err != nil {
+		return fmt.Errorf("%w\n%s", err, h.logged())
+	}
+	defer func() {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTime)
+		defer cancel()
+		if err = errors.Join(err, h.endAll(ending)); err != nil {
+			err = fmt.Errorf("%w\n%s", err, h.logged())
+		}
+	}()
+	image, err := h.build(ctx, example)
+	if err != nil {
+		return err
+	}
+	if err := create(ctx, h, image); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "# %d processors, %s\n\n| connections | requests | failed | changes | of these restarts | p50 | p99 | most |\n|---|---|---|---|---|---|---|---|\n", runtime.NumCPU(), runtime.Version())
+	for _, width := range widths {
+		if err := h.churnUnder(ctx, out, requests, width); err != nil {
+			return fmt.Errorf("%d connections: %w", width, err)
+		}
+	}
+	return nil
+}
+
+// churnUnder sends requests until there are enough and every change was made at least once.
+func (h *host) churnUnder(ctx context.Context, out io.Writer, requests int64, width int) error {
+	l := &load{addr: h.info.Gateway, host: service + ".default." + h.info.Domain, body: "Hello World!\n", connections: width}
+	var round atomic.Bool // every change was made
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		l.run(ctx, func(sent int64) bool { return sent > requests && round.Load() })
+	}()
+	made, restarts, err := h.change(ctx, loaded, &round)
+	round.Store(true)
+	<-loaded
+	n, p50, p99, most, failed := l.result()
+	fmt.Fprintf(out, "| %d | %d | %d | %d | %d | %.1f ms | %.1f ms | %.0f ms |\n", width, n, len(l.failed), made, restarts, ms(p50), ms(p99), ms(most))
+	return errors.Join(err, failed)
+}
+
+// change makes all changes in turn until the load has ended.
+func (h *host) change(ctx context.Context, loaded <-chan struct{}, round *atomic.Bool) (made, restarts int, err error) {
+	for ; ; made++ {
+		select {
+		case <-loaded:
+			return made, restarts, nil
+		default:
+		}
+		c := changes[made%len(changes)]
+		before := h.cmd
+		bounded, cancel := context.WithTimeoutCause(ctx, changeTime, fmt.Errorf("not done within %v", changeTime))
+		err := c.do(bounded, h)
+		cancel()
+		if err != nil {
+			return made, restarts, fmt.Errorf("%s: %w", c.name, err)
+		}
+		if h.cmd != before {
+			restarts++
+		}
+		if made+1 == len(changes) {
+			round.Store(true)
+		}
+	}
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
