@@ -86,15 +86,25 @@ func (h *host) define(ctx context.Context, from, to int) (created, ready time.Du
 		return 0, 0, err
 	}
 	created = time.Since(begin)
-	err = every(ctx, time.Second, func() (bool, error) {
-		list, err := h.serving.ServingV1().Services("default").List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return false, err
+	changes, err := h.serving.ServingV1().Services("default").Watch(ctx, metav1.ListOptions{}) // begins with what is there
+	if err != nil {
+		return 0, 0, err
+	}
+	defer changes.Stop()
+	// A list of all of them every second would be a good part of what is measured.
+	waiting := to
+	for done := map[string]bool{}; waiting > 0; {
+		event, open := <-changes.ResultChan()
+		s, ok := event.Object.(*servingv1.Service)
+		switch {
+		case !open || !ok:
+			return 0, 0, errors.Join(context.Cause(ctx), errors.New("the watch ended before all services were ready"))
+		case s.IsReady() && !done[s.Name]:
+			done[s.Name] = true
+			waiting--
 		}
-		unready := slices.ContainsFunc(list.Items, func(s servingv1.Service) bool { return !s.IsReady() })
-		return !unready, nil
-	})
-	return created, time.Since(begin), err
+	}
+	return created, time.Since(begin), nil
 }
 
 // definers is how many clients define services at the same time.
@@ -109,7 +119,7 @@ func (h *host) allAtZero(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return every(ctx, time.Second, func() (bool, error) {
+	return every(ctx, 3*time.Second, func() (bool, error) {
 		revisions, err := h.serving.ServingV1().Revisions("default").List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return false, err
