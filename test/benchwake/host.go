@@ -13,6 +13,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -70,7 +71,7 @@ func startHost(ctx context.Context, binary string) (*host, error) {
 
 // connect waits until the daemon says where it listens, and makes all services go to zero as fast as they may.
 func (h *host) connect(ctx context.Context) error {
-	err := every(ctx, 50*time.Millisecond, func() (bool, error) {
+	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(h.home, "kubeconfig"))
 		if err != nil {
 			return false, nil //nolint:nilerr // not written yet
@@ -99,23 +100,6 @@ func (h *host) connect(ctx context.Context) error {
 		},
 	}}
 	return nil
-}
-
-// every calls done until it says so.
-func every(ctx context.Context, pause time.Duration, done func() (bool, error)) error {
-	tick := time.NewTicker(pause)
-	defer tick.Stop()
-	for {
-		ok, err := done()
-		if ok || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
-	}
 }
 
 func (h *host) stop() error {

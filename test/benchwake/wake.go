@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"knative.dev/serving/pkg/apis/autoscaling"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -112,14 +113,14 @@ const definers = 16
 
 // allAtZero waits until no instance is shown any more, and the revisions say so.
 func (h *host) allAtZero(ctx context.Context) error {
-	err := every(ctx, 500*time.Millisecond, func() (bool, error) {
+	err := wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		pods, err := h.kube.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
 		return err == nil && len(pods.Items) == 0, err
 	})
 	if err != nil {
 		return err
 	}
-	return every(ctx, 3*time.Second, func() (bool, error) {
+	return wait.PollUntilContextCancel(ctx, 3*time.Second, true, func(ctx context.Context) (bool, error) {
 		revisions, err := h.serving.ServingV1().Revisions("default").List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return false, err

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"knative.dev/pkg/ptr"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 )
@@ -68,7 +69,7 @@ func patch(ctx context.Context, h *host, spec map[string]any) error {
 }
 
 func settled(ctx context.Context, h *host, generation int64) error {
-	return every(ctx, 20*time.Millisecond, func() (bool, error) {
+	return wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		s, err := h.serving.ServingV1().Services("default").Get(ctx, service, metav1.GetOptions{})
 		if err != nil {
 			return false, err
@@ -117,7 +118,7 @@ func scale(ctx context.Context, h *host, n int) error {
 	if err := patch(ctx, h, map[string]any{"template": annotate(bounds(n)), "traffic": []any{latest(100)}}); err != nil {
 		return err
 	}
-	return every(ctx, 50*time.Millisecond, func() (bool, error) {
+	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		s, err := h.serving.ServingV1().Services("default").Get(ctx, service, metav1.GetOptions{})
 		if err != nil {
 			return false, err
@@ -138,7 +139,7 @@ func deletePod(ctx context.Context, h *host) error {
 	}
 	pods := h.kube.CoreV1().Pods("default")
 	var name string
-	err = every(ctx, 50*time.Millisecond, func() (bool, error) { // pods are shown a moment after they are there
+	err = wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) { // pods are shown a moment after they are there
 		list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: "serving.knative.dev/revision=" + s.Status.LatestReadyRevisionName, FieldSelector: "status.phase=Running"})
 		if err != nil || len(list.Items) == 0 {
 			return false, err
@@ -152,7 +153,7 @@ func deletePod(ctx context.Context, h *host) error {
 	if err := pods.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
 		return err
 	}
-	return every(ctx, 50*time.Millisecond, func() (bool, error) {
+	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		list, err := pods.List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
 		return err == nil && len(list.Items) == 0, err
 	})

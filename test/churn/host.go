@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -71,7 +72,7 @@ func (h *host) start(ctx context.Context, flags ...string) error {
 	if err := h.launch(flags...); err != nil {
 		return err
 	}
-	err := every(ctx, 20*time.Millisecond, func() (bool, error) {
+	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		select {
 		case err := <-h.ended:
 			h.ended <- err
@@ -148,21 +149,4 @@ func (h *host) build(ctx context.Context, folder string) (image string, err erro
 		err = fmt.Errorf("building %s: %w: %s", folder, err, exit.Stderr)
 	}
 	return strings.TrimSpace(string(out)), err
-}
-
-// every calls done until it says so.
-func every(ctx context.Context, pause time.Duration, done func() (bool, error)) error {
-	tick := time.NewTicker(pause)
-	defer tick.Stop()
-	for {
-		ok, err := done()
-		if ok || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
-	}
 }

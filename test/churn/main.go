@@ -96,6 +96,9 @@ func (h *host) change(ctx context.Context, loaded <-chan struct{}, round *atomic
 		before := h.cmd
 		bounded, cancel := context.WithTimeoutCause(ctx, changeTime, fmt.Errorf("not done within %v", changeTime))
 		err := c.do(bounded, h)
+		if err != nil && bounded.Err() != nil {
+			err = context.Cause(bounded)
+		}
 		cancel()
 		if err != nil {
 			return made, restarts, fmt.Errorf("%s: %w", c.name, err)
