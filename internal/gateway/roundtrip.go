@@ -40,12 +40,7 @@ func (p *inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	// Whoever has given up reads no more: the handler must not wait for that. After an orderly end this changes nothing.
 	context.AfterFunc(ctx, func() { _ = w.out.CloseWithError(context.Cause(ctx)) })
 	go w.run(p.g, in)
-	select {
-	case <-w.began:
-		return w.response(r), nil
-	case <-ctx.Done():
-		return nil, context.Cause(r.Context())
-	}
+	return w.wait(ctx, r)
 }
 
 // arrive makes a client's request look as it does to a server.
@@ -154,6 +149,21 @@ func (w *memoryWriter) collectTrailers() {
 			w.body.trailer[name] = values
 		}
 	}
+}
+
+// wait gives the answer once it has begun, or the reason why r's sender has given up. The handler's end ends ctx as well, at once where
+// the answer has no body: what has been answered by then counts.
+func (w *memoryWriter) wait(ctx context.Context, r *http.Request) (*http.Response, error) {
+	select {
+	case <-w.began:
+	case <-ctx.Done():
+		select {
+		case <-w.began:
+		default:
+			return nil, context.Cause(r.Context())
+		}
+	}
+	return w.response(r), nil
 }
 
 func (w *memoryWriter) response(r *http.Request) *http.Response {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -383,6 +384,22 @@ func TestRequestThatKillsIsNotPassedOn(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestEmptyAnswerInProcess holds that an answer without a body is not lost when its handler, and with it the request's context, ends before
+// anybody waits for it.
+func TestEmptyAnswerInProcess(t *testing.T) {
+	for range 100 {
+		ctx, cancel := context.WithCancel(t.Context())
+		r := httptest.NewRequestWithContext(ctx, "GET", "http://h/", nil)
+		w := newMemoryWriter(cancel)
+		w.run(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }), r)
+		res, err := w.wait(ctx, r)
+		if err != nil || res == nil || res.StatusCode != http.StatusNoContent {
+			t.Fatalf("got %v and %v, want 204", res, err)
+		}
+		res.Body.Close()
+	}
 }
 
 func TestDrainWaitsForRequests(t *testing.T) {
