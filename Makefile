@@ -9,6 +9,15 @@ RUN       ?= .
 PKG       ?= ./...
 PREFIX    ?= /usr/local
 CHURN     ?= 200000
+RERUN     ?= 0
+
+# $(call gotest,PACKAGES,FLAGS) is go test. With RERUN=n a test that fails is run up to n times more and reported as one that needed it (adr/0016);
+# not after a data race, and not where more than three fail.
+gotest = $(if $(filter-out 0,$(RERUN)),\
+	$(GO) build -modfile=tools/go.mod -o bin/gotestsum gotest.tools/gotestsum && bin/gotestsum --hide-summary=skipped \
+	--rerun-fails=$(RERUN) --rerun-fails-max-failures=3 --rerun-fails-run-root-test --rerun-fails-abort-on-data-race \
+	--rerun-fails-report=bin/reruns.txt --post-run-command='scripts/reruns bin/reruns.txt' --packages='$(1)' -- $(2),\
+	$(GO) test $(2) $(1))
 
 .PHONY: help
 help: ## list the targets
@@ -69,11 +78,11 @@ demo: setup build ## run the examples and print the answer of each
 
 .PHONY: test
 test: setup ## run every test
-	$(GO) test -shuffle=on -run '$(RUN)' $(PKG)
+	$(call gotest,$(PKG),-shuffle=on -run '$(RUN)')
 
 .PHONY: race
 race: setup ## run the unit tests with the race detector
-	$(GO) test -race -short -shuffle=on -run '$(RUN)' ./internal/...
+	$(call gotest,./internal/...,-race -short -shuffle=on -run '$(RUN)')
 
 .PHONY: e2e
 e2e: setup ## run only the end-to-end tests, through the real binary and the real kubectl
