@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/controller"
 	"github.com/fairlead-dev/fairlead/internal/gateway"
@@ -110,7 +111,7 @@ func (w *wiring) wireSandbox() (err error) {
 	}
 	config := sandbox.Config{
 		Dir: w.path("sandbox"), Keep: w.settings.KeepInstances, UserNamespace: sandbox.UserNamespace(w.settings.UserNamespaces),
-		Logger: w.logger.With("component", "sandbox"), Registerer: w.registry,
+		StopGrace: max(w.settings.Drain, time.Millisecond), Logger: w.logger.With("component", "sandbox"), Registerer: w.registry,
 	}
 	if w.settings.Runtime != "auto" {
 		config.Runtime = w.settings.Runtime
@@ -126,7 +127,8 @@ func (w *wiring) wireSandbox() (err error) {
 	if w.sandboxes, err = sandbox.New(config); err != nil {
 		return advise(err, "fairlead doctor; on Debian and Ubuntu: apt-get install crun")
 	}
-	w.parts.add("sandbox", w.settings.Drain+shortDrain, func(ctx context.Context, ready func()) error {
+	// What is killed at the end of the drain time still has to be taken away: the more, the longer.
+	w.parts.add("sandbox", w.settings.Drain+3*shortDrain, func(ctx context.Context, ready func()) error {
 		if w.gateway != nil {
 			// It is over by then, or was never started: calls of instances that wait for it must not hold the end up.
 			defer context.AfterFunc(ctx, w.gateway.Close)()

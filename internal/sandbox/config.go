@@ -31,6 +31,9 @@ type Config struct {
 	UserNamespace UserNamespace
 	// Keep leaves the instances running when Run's context ends, for the next daemon to adopt. Otherwise Run stops them all.
 	Keep bool
+	// StopGrace is the longest time between SIGTERM and SIGKILL when Run stops them, whatever their Specs say; also for those that
+	// drain already. Run returns soon after it. Zero: 30 s.
+	StopGrace time.Duration
 	// OrphanAfter is how long a helper without a daemon waits before it ends all instances and itself. Zero: 10 min.
 	OrphanAfter time.Duration
 	// MeasureEvery is how often volumes on disk that have a limit are measured. Zero: 10 s.

@@ -149,7 +149,7 @@ func installed() []string {
 
 func TestPidsLimit(t *testing.T) {
 	m := start(t, sandbox.Config{})
-	i := startReady(t, m, web(t, func(s *sandbox.Spec) { s.Containers[0].Resources.Pids = 40 }))
+	i := startReady(t, m, web(t, func(s *sandbox.Spec) { s.Containers[0].Resources.Pids = 60 }))
 	expect(t, i, "resource temporarily unavailable", "fork", "100")
 	if _, err := get(t, i, "/"); err != nil {
 		t.Error(err)

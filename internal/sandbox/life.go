@@ -117,7 +117,7 @@ func (l *life) run(closing, lost <-chan struct{}) {
 				return
 			}
 			closing = nil
-			l.stop(-1, ReasonStopped, "Fairlead is stopping")
+			l.stop(min(l.i.spec.Grace, l.i.m.cfg.StopGrace), ReasonStopped, "Fairlead is stopping")
 		}
 	}
 }

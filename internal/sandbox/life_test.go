@@ -1,6 +1,7 @@
 package sandbox_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -57,6 +58,37 @@ func TestGraceThenKill(t *testing.T) {
 	}
 	if e := i.State().Containers[0].Exit; e == nil || e.Signal != 9 || e.Code != 137 {
 		t.Errorf("exit %+v, want signal 9", e)
+	}
+}
+
+// TestStubbornEnd ends the Manager while programs ignore SIGTERM, as Node does that is process 1: one that runs, one that is frozen,
+// and one that drains already. Their own hour of grace must not hold it up.
+func TestStubbornEnd(t *testing.T) {
+	m := start(t, sandbox.Config{StopGrace: 100 * time.Millisecond})
+	all := map[string]*sandbox.Instance{}
+	for _, state := range []string{"running", "frozen", "draining"} {
+		all[state] = startReady(t, m, web(t, func(s *sandbox.Spec) {
+			s.Grace = time.Hour
+			s.Containers[0].Env = append(s.Containers[0].Env, "IGNORE_TERM=1")
+		}))
+	}
+	if err := all["frozen"].Freeze(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	go all["draining"].Stop(context.Background(), time.Hour)
+	until(t, all["draining"], "draining", func(s sandbox.State) bool { return s.Phase == sandbox.PhaseDraining })
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); m.stop() }()
+	select {
+	case <-stopped:
+	case <-time.After(time.Minute):
+		t.Fatal("the Manager does not end")
+	}
+	for state, i := range all {
+		s := i.State()
+		if e := s.Containers[0].Exit; s.Phase != sandbox.PhaseGone || e == nil || e.Signal != 9 {
+			t.Errorf("%s: state %+v, exit %+v, want the end by signal 9", state, s, e)
+		}
 	}
 }
 

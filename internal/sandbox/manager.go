@@ -111,6 +111,7 @@ func (c *Config) setDefaults() error {
 	c.WritableBytes = cmp.Or(c.WritableBytes, 1<<30)
 	c.Pids = cmp.Or(c.Pids, 4096)
 	c.LogBytes = cmp.Or(c.LogBytes, 16<<20)
+	c.StopGrace = cmp.Or(c.StopGrace, 30*time.Second)
 	c.OrphanAfter = cmp.Or(c.OrphanAfter, 10*time.Minute)
 	c.MeasureEvery = cmp.Or(c.MeasureEvery, 10*time.Second)
 	if c.Resolver == nil {

@@ -5,9 +5,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -194,8 +196,25 @@ func chrootOut() (string, error) {
 	return strings.Join(names, " "), err
 }
 
+// threads makes that many threads and gives them back to the runtime, which keeps them: it ends the whole program when it needs
+// one more and the pids limit refuses it.
+func threads(n int) {
+	var made, used sync.WaitGroup
+	made.Add(n)
+	for range n {
+		used.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			made.Done()
+			made.Wait()
+		})
+	}
+	used.Wait()
+}
+
 // forks starts processes until one is refused.
 func forks(n int) (string, error) {
+	threads(16)
 	var pids []int
 	defer func() {
 		for _, p := range pids {
