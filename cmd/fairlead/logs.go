@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,9 +32,10 @@ func newLogsCommand(term *terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs SERVICE|INSTANCE",
 		Short: "Print what the instances of a service wrote",
-		Long: "Logs prints what the instances of a service wrote, in the order in which the lines were written, also those\n" +
-			"that have ended as long as the daemon keeps their logs. With -f it goes on with what they write and with\n" +
-			"instances that come later, until Ctrl-C.",
+		Long: "Logs prints what the instances of a service wrote, in the order in which the lines were written. The daemon keeps\n" +
+			"the logs of the last 256 instances that have ended: after a scale to zero, after a crash and after the service was\n" +
+			"deleted. With -f it goes on with what is written and with instances that come later, over scales to zero and a\n" +
+			"daemon that takes over from another, until Ctrl-C.",
 		Example: "  fairlead logs hello -f --prefix\n  fairlead logs hello --since 10m --tail 100\n  fairlead logs hello --revision hello-00002 --previous",
 		Args:    exactArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return f.run(cmd, term, args[0]) },
@@ -40,11 +43,11 @@ func newLogsCommand(term *terminal) *cobra.Command {
 	f.target.addTo(cmd.Flags())
 	flags := cmd.Flags()
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with what is written from now on")
-	flags.BoolVarP(&f.previous, "previous", "p", false, "the log of the run before the last restart of each instance")
+	flags.BoolVarP(&f.previous, "previous", "p", false, "of each instance that was restarted, the run before the last")
 	flags.BoolVar(&f.timestamps, "timestamps", false, "begin each line with the time at which it was written")
 	flags.BoolVar(&f.prefix, "prefix", false, "begin each line with the name of the instance")
 	flags.DurationVar(&f.since, "since", 0, "only lines younger than this, as in 10m")
-	flags.Int64Var(&f.tail, "tail", -1, "only the last lines, counted over all instances (-f: for each instance)")
+	flags.Int64Var(&f.tail, "tail", -1, "only the last lines, counted over all instances")
 	flags.StringVar(&f.revision, "revision", "", "only instances of this revision")
 	flags.StringVarP(&f.container, "container", "c", "", "only this container (default: every one of yours)")
 	cmd.ValidArgsFunction = serviceNames(&f.target)
@@ -67,13 +70,13 @@ func (f *logFlags) run(cmd *cobra.Command, term *terminal, name string) error {
 	if f.follow {
 		return c.followLogs(ctx, query, term.out)
 	}
-	return c.printLogs(ctx, term, query, name, f.timestamps)
+	return c.printLogs(ctx, term, query, name)
 }
 
 // query is what the flags say, before it is known what the argument names.
 func (f *logFlags) query(term *terminal) (logQuery, error) {
 	q := logQuery{
-		namespace: f.target.namespace, container: f.container, prefix: f.prefix, colour: term.human,
+		namespace: f.target.namespace, container: f.container, prefix: f.prefix, colour: term.human, history: true,
 		options:  corev1.PodLogOptions{Previous: f.previous, Timestamps: f.timestamps},
 		complain: func(err error) { term.note("fairlead: %v", err) },
 	}
@@ -84,8 +87,7 @@ func (f *logFlags) query(term *terminal) (logQuery, error) {
 		return q, usagef("--since %v is negative", f.since)
 	}
 	if f.since > 0 {
-		seconds := max(int64(f.since.Round(time.Second)/time.Second), 1)
-		q.options.SinceSeconds = &seconds
+		q.options.SinceTime = &metav1.Time{Time: time.Now().Add(-f.since)}
 	}
 	if f.tail >= 0 {
 		q.options.TailLines = &f.tail
@@ -93,8 +95,9 @@ func (f *logFlags) query(term *terminal) (logQuery, error) {
 	return q, nil
 }
 
-// aim points a query at a service, or at an instance by its name.
+// aim points a query at a service, or at an instance by its name. Either may be gone, as long as a log is kept.
 func (c *client) aim(ctx context.Context, query *logQuery, name, revision string) error {
+	query.past = []string{name}
 	_, err := c.getService(ctx, query.namespace, name)
 	if err == nil {
 		query.selector = serviceLabel + "=" + name
@@ -107,46 +110,49 @@ func (c *client) aim(ctx context.Context, query *logQuery, name, revision string
 		return err
 	}
 	_, podErr := c.kube.CoreV1().Pods(query.namespace).Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(podErr) {
-		return err
+	if podErr == nil {
+		query.field = "metadata.name=" + name
+		return nil
 	}
-	if podErr != nil {
+	if !apierrors.IsNotFound(podErr) {
 		return fmt.Errorf("look for instance %s: %w", name, podErr)
 	}
-	query.field = "metadata.name=" + name
+	gone, goneErr := c.endedPods(ctx, *query)
+	switch {
+	case goneErr != nil:
+		return goneErr
+	case len(gone) == 0:
+		return err
+	case gone[0].Name == name:
+		query.field = "metadata.name=" + name
+	default:
+		query.selector = serviceLabel + "=" + name
+	}
 	return nil
 }
 
 // printLogs prints the logs that are there, merged by time.
-func (c *client) printLogs(ctx context.Context, term *terminal, query logQuery, name string, timestamps bool) error {
-	pods, err := c.kube.CoreV1().Pods(query.namespace).List(ctx, query.listOptions())
+func (c *client) printLogs(ctx context.Context, term *terminal, query logQuery, name string) error {
+	pods, _, err := c.loggedPods(ctx, query)
 	if err != nil {
 		return fmt.Errorf("logs of %s: %w", name, err)
 	}
-	options := query.options
-	options.Timestamps = true
-	var logs []*stampedLog
-	failures := 0
-	for i := range pods.Items {
-		for _, source := range query.sources(&pods.Items[i]) {
-			lines, err := c.openLog(ctx, source, options)
-			if err != nil {
-				query.problem(err)
-				failures++
-				continue
-			}
-			defer lines.close()
-			logs = append(logs, &stampedLog{logLines: lines, source: source})
-		}
-	}
-	if len(logs) == 0 {
-		if failures > 0 {
-			return withTry(fmt.Errorf("no log of %s can be read", name), "fairlead get pods")
-		}
+	logs, failures := c.openLogs(ctx, query, pods, query.options)
+	defer closeLogs(logs)
+	switch {
+	case len(logs) > 0:
+	case failures > 0:
+		return withTry(fmt.Errorf("no log of %s can be read", name), "fairlead get pods")
+	case query.options.Previous:
+		term.note("No instance of %s has been restarted.", name)
+		return nil
+	case query.container != "" && len(pods) > 0:
+		return withTry(fmt.Errorf("%s has no container %s", name, query.container), "-c %s", strings.Join(containerNames(pods), " or -c "))
+	default:
 		term.note("%s has no instance that a log is kept of.", name)
 		return nil
 	}
-	w := lineWriter{query: query, timestamps: timestamps, last: query.options.TailLines, out: term.out}
+	w := lineWriter{query: query, timestamps: query.options.Timestamps, last: query.options.TailLines, out: term.out}
 	if err := mergeLogs(logs, w.add); err != nil {
 		return err
 	}
@@ -159,4 +165,44 @@ func (c *client) printLogs(ctx context.Context, term *terminal, query logQuery, 
 		}
 	}
 	return nil
+}
+
+// containerNames are the containers of some instances, each once.
+func containerNames(pods []corev1.Pod) []string {
+	var names []string
+	for i := range pods {
+		for _, c := range pods[i].Spec.Containers {
+			if !slices.Contains(names, c.Name) {
+				names = append(names, c.Name)
+			}
+		}
+	}
+	return names
+}
+
+// openLogs opens the log of every container that a query wants. Those that cannot be read are told, unless it is because there
+// is no previous run, and counted.
+func (c *client) openLogs(ctx context.Context, query logQuery, pods []corev1.Pod, options corev1.PodLogOptions) (logs []*stampedLog, failures int) {
+	options.Timestamps = true
+	for i := range pods {
+		for _, source := range query.sources(&pods[i]) {
+			lines, err := c.openLog(ctx, source, options)
+			if options.Previous && apierrors.IsBadRequest(err) || apierrors.IsNotFound(err) {
+				continue // it was never restarted, or its log has just been removed
+			}
+			if err != nil {
+				query.problem(err)
+				failures++
+				continue
+			}
+			logs = append(logs, &stampedLog{logLines: lines, source: source})
+		}
+	}
+	return logs, failures
+}
+
+func closeLogs(logs []*stampedLog) {
+	for _, l := range logs {
+		l.close()
+	}
 }

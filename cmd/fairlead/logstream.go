@@ -25,10 +25,13 @@ const firstContainer = "user-container"
 // logQuery picks logs and says how a line is shown.
 type logQuery struct {
 	namespace string
-	selector  string
-	field     string
-	container string
-	options   corev1.PodLogOptions
+	// selector and field choose instances; past are the services, or instances, whose instances that are gone are looked through too.
+	selector, field string
+	past            []string
+	container       string
+	options         corev1.PodLogOptions
+	// history begins with what was written before.
+	history bool
 	// prefix puts the name of the instance before each line, colour makes the names easy to tell apart.
 	prefix, colour bool
 	// complain hears of logs that cannot be read; nil writes nothing.

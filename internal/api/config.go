@@ -57,6 +57,8 @@ type Config struct {
 type Live interface {
 	// Logs gives the output of a container. The reader ends when the log does, or with ctx when options.Follow is set.
 	Logs(ctx context.Context, namespace, pod, container string, options LogOptions) (io.ReadCloser, error)
+	// Ended gives the pods of a service that are gone and whose logs Logs can still read, youngest first.
+	Ended(ctx context.Context, namespace, service string) ([]corev1.Pod, error)
 	// Exec runs a command in a container and returns when it has ended. A command that ran and ended with another code than
 	// 0 is an *ExitError.
 	Exec(ctx context.Context, namespace, pod, container string, options ExecOptions) error

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -34,9 +33,7 @@ func (podDoor) Destroy() {}
 // pod finds the pod that is asked about.
 func (d podDoor) pod(ctx context.Context, name string) (*corev1.Pod, error) {
 	if d.live == nil {
-		return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
-			Status: metav1.StatusFailure, Code: http.StatusNotImplemented, Reason: "NotImplemented", Message: "nothing runs behind the pods of this server",
-		}}
+		return nil, errNothingRuns()
 	}
 	object, err := d.pods.Get(ctx, name, &metav1.GetOptions{})
 	if err != nil {
@@ -91,11 +88,12 @@ func (d podDoor) mayCreate(ctx context.Context, name, subresource string) error 
 	return nil
 }
 
-// installPods adds the subresources behind Live.
+// installPods adds the subresources behind Live, and the one of services that tells of pods which are gone.
 func (c *chain) installPods(resources map[string]rest.Storage, a authorizer.Authorizer) {
 	door := podDoor{pods: resources["pods"].(rest.Getter), live: c.server.cfg.Live, authorizer: a, streams: c.streams}
 	resources["pods/log"] = &podLog{door}
 	resources["pods/exec"] = &podExec{door}
 	resources["pods/attach"] = &podAttach{door}
 	resources["pods/portforward"] = &podForward{door}
+	resources["services/ended"] = &endedPods{live: c.server.cfg.Live}
 }

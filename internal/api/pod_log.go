@@ -41,21 +41,24 @@ func (l *podLog) Get(ctx context.Context, name string, options runtime.Object) (
 	if !ok {
 		return nil, fmt.Errorf("api: log options are a %T", options)
 	}
-	pod, err := l.pod(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	c, err := container(pod, asked.Container)
-	if err != nil {
-		return nil, err
-	}
 	wanted, err := logOptions(asked, time.Now())
 	if err != nil {
 		return nil, err
 	}
+	namespace, c := request.NamespaceValue(ctx), asked.Container
+	pod, err := l.pod(ctx, name)
+	switch {
+	case apierrors.IsNotFound(err): // its log may be there still
+	case err != nil:
+		return nil, err
+	default:
+		if c, err = container(pod, c); err != nil {
+			return nil, err
+		}
+	}
 	return &logStream{open: func(ctx context.Context) (io.ReadCloser, error) {
-		return l.live.Logs(ctx, pod.Namespace, pod.Name, c, wanted)
-	}, follow: wanted.Follow, namespace: request.NamespaceValue(ctx)}, nil
+		return l.live.Logs(ctx, namespace, name, c, wanted)
+	}, follow: wanted.Follow}, nil
 }
 
 func logOptions(asked *corev1.PodLogOptions, now time.Time) (LogOptions, error) {
@@ -91,9 +94,8 @@ func logOptions(asked *corev1.PodLogOptions, now time.Time) (LogOptions, error) 
 
 // logStream is the answer to a request for a log.
 type logStream struct {
-	open      func(ctx context.Context) (io.ReadCloser, error)
-	follow    bool
-	namespace string
+	open   func(ctx context.Context) (io.ReadCloser, error)
+	follow bool
 }
 
 // GetObjectKind is part of every object.

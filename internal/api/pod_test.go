@@ -34,6 +34,10 @@ func (here) Logs(_ context.Context, namespace, pod, container string, o api.LogO
 	return io.NopCloser(strings.NewReader(fmt.Sprintf("%s/%s/%s tail=%d follow=%v\n", namespace, pod, container, o.TailLines, o.Follow))), nil
 }
 
+func (here) Ended(_ context.Context, namespace, service string) ([]corev1.Pod, error) {
+	return []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: service + "-1"}}}, nil
+}
+
 func (here) Exec(ctx context.Context, _, _, _ string, o api.ExecOptions) error {
 	command := o.Command
 	if len(command) == 0 {
@@ -77,6 +81,15 @@ func TestPodLog(t *testing.T) {
 	data, err := w.client(t).CoreV1().Pods("default").GetLogs("p", &corev1.PodLogOptions{Container: "user-container", TailLines: &five, Follow: true}).DoRaw(t.Context())
 	if err != nil || string(data) != "default/p/user-container tail=5 follow=true\n" {
 		t.Errorf("log: %q, %v", data, err)
+	}
+	data, err = w.client(t).CoreV1().Pods("default").GetLogs("gone", &corev1.PodLogOptions{}).DoRaw(t.Context())
+	if err != nil || string(data) != "default/gone/ tail=-1 follow=false\n" {
+		t.Errorf("log of a pod that is gone: %q, %v", data, err)
+	}
+	var ended corev1.PodList
+	err = w.client(t).CoreV1().RESTClient().Get().Namespace("default").Resource("services").Name("s").SubResource("ended").Do(t.Context()).Into(&ended)
+	if err != nil || len(ended.Items) != 1 || ended.Items[0].Name != "s-1" {
+		t.Errorf("pods that are gone: %v, %v", ended.Items, err)
 	}
 	_, err = w.client(t).CoreV1().Pods("default").GetLogs("p", &corev1.PodLogOptions{}).Stream(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "a container name must be specified for pod p, choose one of: [user-container queue-proxy]") {

@@ -6,9 +6,13 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrs "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"knative.dev/serving/pkg/apis/serving"
 
 	"github.com/fairlead-dev/fairlead/internal/sandbox"
 )
@@ -21,37 +25,115 @@ func (c *Controller) Pod(namespace, pod string) (*sandbox.Instance, error) {
 	return nil, apierrs.NewNotFound(corev1.Resource("pods"), pod)
 }
 
-// LogDir is where the log of a pod is, also for some time after its instance has ended, and a channel that is closed when nothing
-// is added any more. container may be empty when the pod has one only; the name that is meant is given back.
-func (c *Controller) LogDir(namespace, pod, container string) (dir, name string, done <-chan struct{}, err error) {
-	instance, err := c.Pod(namespace, pod)
-	if err != nil {
-		return "", "", nil, err
-	}
-	name, err = containerOf(instance, container)
-	if err != nil {
-		return "", "", nil, err
-	}
-	return instance.LogDir(), name, instance.Done(), nil
+// PodLog is where one container of a pod wrote to.
+type PodLog struct {
+	// Dir is to be read with package logs. That of the container queue-proxy, which exists in name only, is kept by somebody else.
+	Dir       string
+	Container string
+	// Status is the container's; nil for queue-proxy.
+	Status *sandbox.ContainerStatus
+	// Done is closed when nothing is added any more; nil if the instance is gone.
+	Done <-chan struct{}
 }
 
-// containerOf finds the container that is meant. The container queue-proxy exists in name only; its log is empty.
-func containerOf(instance *sandbox.Instance, container string) (string, error) {
-	spec := instance.Spec()
+// PodLog finds the log of a container of a pod, also when its instance is gone and its log still kept. An empty name means the first
+// container. The errors are a NotFound and a BadRequest of the API.
+func (c *Controller) PodLog(ctx context.Context, namespace, pod, container string) (PodLog, error) {
+	if instance, err := c.Pod(namespace, pod); err == nil {
+		return findLog(PodLog{Dir: instance.LogDir(), Done: instance.Done()}, instance.State(), pod, container)
+	}
+	gone, err := c.ended(ctx, namespace)
+	if err != nil {
+		return PodLog{}, err
+	}
+	for _, e := range gone {
+		if e.Labels[labelPod] == pod {
+			return findLog(PodLog{Dir: c.conf.Sandboxes.LogDir(e.ID)}, e.State, pod, container)
+		}
+	}
+	return PodLog{}, apierrs.NewNotFound(corev1.Resource("pods"), pod)
+}
+
+// findLog completes a log by the container that is meant.
+func findLog(l PodLog, state sandbox.State, pod, container string) (PodLog, error) {
 	var names []string
-	for _, list := range [][]sandbox.Container{spec.Containers, spec.Init} {
+	for _, list := range [][]sandbox.ContainerStatus{state.Containers, state.Init} {
 		for i := range list {
+			if container == "" || container == list[i].Name {
+				l.Container, l.Status = list[i].Name, &list[i]
+				return l, nil
+			}
 			names = append(names, list[i].Name)
 		}
 	}
-	switch {
-	case container == "":
-		return spec.Containers[0].Name, nil
-	case container == queueContainer || slices.Contains(names, container):
-		return container, nil
+	if container == queueContainer {
+		l.Container = container
+		return l, nil
 	}
-	return "", apierrs.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s; its containers are %s",
-		container, instance.Labels()[labelPod], strings.Join(names, ", ")))
+	return PodLog{}, apierrs.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s; its containers are %s", container, pod, strings.Join(names, ", ")))
+}
+
+// ended gives the instances of a namespace that are gone and whose logs are kept, youngest first. Those of an earlier namespace of
+// that name belonged to somebody else.
+func (c *Controller) ended(ctx context.Context, namespace string) ([]sandbox.Ended, error) {
+	now, err := c.kube.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var all []sandbox.Ended
+	for _, e := range c.conf.Sandboxes.Ended() {
+		// The API counts in seconds.
+		if e.Labels[labelNamespace] == namespace && !e.State.Created.Before(now.CreationTimestamp.Truncate(time.Second)) {
+			all = append(all, e)
+		}
+	}
+	slices.Reverse(all)
+	return all, nil
+}
+
+// Ended shows the instances of a service that are gone and whose logs are kept as the pods they were, youngest first; likewise a
+// plain pod of that name.
+func (c *Controller) Ended(ctx context.Context, namespace, service string) ([]corev1.Pod, error) {
+	gone, err := c.ended(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	var all []corev1.Pod
+	for _, e := range gone {
+		if e.Labels[labelService] == service || e.Labels[labelPod] == service {
+			all = append(all, endedPod(e))
+		}
+	}
+	return all, nil
+}
+
+// endedPod is the pod of an instance that is gone, as far as it is still known.
+func endedPod(e sandbox.Ended) corev1.Pod {
+	pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Name: e.Labels[labelPod], Namespace: e.Labels[labelNamespace], UID: types.UID(e.Labels[labelPodUID]),
+		CreationTimestamp: metav1.NewTime(e.State.Created), DeletionTimestamp: &metav1.Time{Time: e.At},
+		Labels: map[string]string{},
+	}}
+	for key, from := range map[string]string{serving.ServiceLabelKey: labelService, serving.RevisionLabelKey: labelRevision} {
+		if value := e.Labels[from]; value != "" {
+			pod.Labels[key] = value
+		}
+	}
+	for i := range e.State.Init {
+		pod.Spec.InitContainers = append(pod.Spec.InitContainers, corev1.Container{Name: e.State.Init[i].Name})
+	}
+	for i := range e.State.Containers {
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: e.State.Containers[i].Name})
+	}
+	pod.Status = podStatus(&pod, &podState{
+		identity: identity{name: pod.Name, uid: string(pod.UID), ip: e.Labels[labelIP]},
+		created:  e.State.Created, started: e.State.Started, state: e.State,
+	})
+	pod.Status.Conditions = nil // nobody noted when they changed
+	if pod.Labels[serving.RevisionLabelKey] != "" {
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: queueContainer})
+	}
+	return pod
 }
 
 // PortForward opens a connection to a port inside a pod.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync/atomic"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/fairlead-dev/fairlead/internal/api"
@@ -31,6 +32,15 @@ func (l *lateLive) Logs(ctx context.Context, namespace, pod, container string, o
 		return nil, err
 	}
 	return target.Logs(ctx, namespace, pod, container, o)
+}
+
+// Ended gives the pods of a service that are gone and whose logs can still be read.
+func (l *lateLive) Ended(ctx context.Context, namespace, service string) ([]corev1.Pod, error) {
+	target, err := l.get()
+	if err != nil {
+		return nil, err
+	}
+	return target.Ended(ctx, namespace, service)
 }
 
 // Exec runs a command in a container.

@@ -27,11 +27,11 @@ func testRequestLog(t *testing.T) *requestLog {
 }
 
 // readLog gives what a pod's log shows of one container.
-func readLog(t *testing.T, p podLog) string {
+func readLog(t *testing.T, dir string, o api.LogOptions) string {
 	t.Helper()
-	p.options.Stdout, p.options.Stderr = true, true
-	reader, writer := io.Pipe()
-	go func() { writer.CloseWithError(p.copyTo(t.Context(), writer, closedChannel())) }()
+	o.Stdout, o.Stderr = true, true
+	reader := logs.Open(t.Context(), dir, nil, logQuery(requestContainer, o))
+	defer reader.Close()
 	text, err := io.ReadAll(reader)
 	if err != nil {
 		t.Fatal(err)
@@ -50,25 +50,19 @@ func TestRequestLogIsReadBack(t *testing.T) {
 	if err := r.write(open, requestLine{"two", time.Unix(9, 0), []byte("elsewhere\n")}); err != nil {
 		t.Fatal(err)
 	}
-	if got := readLog(t, podLog{dir: r.logDir("one"), container: requestContainer}); got != "request 0\nrequest 1\nrequest 2\n" {
-		t.Errorf("got %q", got)
-	}
-	tail := podLog{dir: r.logDir("one"), container: requestContainer, options: api.LogOptions{Stdout: true}}
-	skip, err := tail.linesBefore(t.Context(), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tail.skip = skip
-	if got := readLog(t, tail); got != "request 2\n" {
-		t.Errorf("the last line is %q", got)
-	}
-	limited := podLog{dir: r.logDir("one"), container: requestContainer, options: api.LogOptions{LimitBytes: 12, Timestamps: false}}
-	if got := readLog(t, limited); got != "request 0\nre" {
-		t.Errorf("12 bytes are %q", got)
-	}
-	stamped := podLog{dir: r.logDir("two"), container: requestContainer, options: api.LogOptions{Timestamps: true}}
-	if got := readLog(t, stamped); got != "1970-01-01T00:00:09Z elsewhere\n" {
-		t.Errorf("with time: %q", got)
+	for _, c := range []struct {
+		key     string
+		options api.LogOptions
+		want    string
+	}{
+		{"one", api.LogOptions{TailLines: -1}, "request 0\nrequest 1\nrequest 2\n"},
+		{"one", api.LogOptions{TailLines: 1}, "request 2\n"},
+		{"one", api.LogOptions{TailLines: -1, LimitBytes: 12}, "request 0\nre"},
+		{"two", api.LogOptions{TailLines: -1, Timestamps: true}, "1970-01-01T00:00:09Z elsewhere\n"},
+	} {
+		if got := readLog(t, r.logDir(c.key), c.options); got != c.want {
+			t.Errorf("%s with %+v: %q, want %q", c.key, c.options, got, c.want)
+		}
 	}
 }
 

@@ -58,10 +58,12 @@ func (m *Manager) clear() error {
 	if err := os.Remove(helper.ViewDir(m.cfg.CgroupParent)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("clearing what the sandbox helper left: %w", err)
 	}
-	for _, sub := range []string{"instances", "runtime"} {
-		if err := removeContents(filepath.Join(m.cfg.Dir, sub)); err != nil {
-			return fmt.Errorf("clearing the sandbox folder: %w", err)
-		}
+	err := m.removeUnknown(nil)
+	if err == nil {
+		err = removeContents(filepath.Join(m.cfg.Dir, "runtime"))
+	}
+	if err != nil {
+		return fmt.Errorf("clearing the sandbox folder: %w", err)
 	}
 	return nil
 }
@@ -108,7 +110,7 @@ func (m *Manager) adopt(ctx context.Context, conn *helper.Client) error {
 	return m.removeUnknown(known)
 }
 
-// removeUnknown removes the folders of instances that the helper does not hold.
+// removeUnknown removes the folders of instances that the helper does not hold; their logs are kept.
 func (m *Manager) removeUnknown(known map[string]bool) error {
 	dir := filepath.Join(m.cfg.Dir, "instances")
 	entries, err := os.ReadDir(dir)
@@ -117,6 +119,9 @@ func (m *Manager) removeUnknown(known map[string]bool) error {
 	}
 	for _, e := range entries {
 		if !known[e.Name()] {
+			if err := m.past.forgotten(filepath.Join(dir, e.Name())); err != nil {
+				m.log.Warn("keeping the log of an instance that is gone", "instance", e.Name(), "err", err)
+			}
 			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 				return err
 			}

@@ -103,7 +103,7 @@ func (m *Manager) build(ctx context.Context, conn *helper.Client, spec Spec) (_ 
 		}
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
 		defer cancel()
-		err = errors.Join(err, conn.Close(undo, spec.ID), m.removeCgroup(spec.ID), os.RemoveAll(dir))
+		err = errors.Join(err, conn.Close(undo, spec.ID), m.removeCgroup(spec.ID), os.RemoveAll(dir), os.RemoveAll(m.LogDir(spec.ID)))
 	}()
 	memory, err := m.prepareFiles(dir, spec)
 	if err != nil {

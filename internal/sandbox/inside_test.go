@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/sandbox"
+	"github.com/fairlead-dev/fairlead/internal/sandbox/logs"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -296,10 +297,7 @@ func TestExecTerminal(t *testing.T) {
 func TestLogs(t *testing.T) {
 	m := start(t, sandbox.Config{})
 	i := startReady(t, m, web(t))
-	r, err := m.Logs(t.Context(), i.ID(), sandbox.LogOptions{Follow: true, Tail: -1, Container: "app"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := logs.Open(t.Context(), i.LogDir(), i.Done(), logs.Query{Container: "app"})
 	defer r.Close()
 	long := strings.Repeat("x", 1000)
 	if _, err := get(t, i, "/print?s="+long+"&n=1000"); err != nil {
@@ -317,10 +315,8 @@ func TestLogs(t *testing.T) {
 			t.Errorf("the log lacks %.40q", want)
 		}
 	}
-	tail, err := m.Logs(t.Context(), i.ID(), sandbox.LogOptions{Tail: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	one := int64(1)
+	tail := logs.Open(t.Context(), i.LogDir(), nil, logs.Query{Last: &one})
 	defer tail.Close()
 	if last, err := io.ReadAll(tail); err != nil || string(last) != "got SIGTERM\n" {
 		t.Errorf("tail %q, %v", last, err)

@@ -82,10 +82,12 @@ func (l *life) find(name string) *run {
 func (l *life) run(closing, lost <-chan struct{}) {
 	defer close(l.i.done)
 	defer func() {
-		l.i.m.forget(l.i)
-		if err := l.i.m.pruneLogs(); err != nil {
-			l.i.m.log.Warn("removing old logs", "err", err)
+		if l.state.Phase == PhaseGone {
+			if err := l.i.m.past.end(Ended{ID: l.i.id, Labels: l.i.spec.Labels, State: l.state, At: time.Now()}); err != nil {
+				l.i.m.log.Warn("keeping the log of an instance that is gone", "instance", l.i.id, "err", err)
+			}
 		}
+		l.i.m.forget(l.i)
 	}()
 	defer l.i.sockets.Close()
 	outbound := l.listen()

@@ -82,7 +82,11 @@ func (l *life) record(e helper.Event) *run {
 	c.exit = &Exit{Code: e.Exit.Code, Signal: e.Exit.Signal, Started: c.since, Ended: e.Exit.Ended}
 	c.exit.Reason = exitReason(e.Exit, c.verdict, began)
 	if c.exit.Code != 0 {
-		c.exit.Message = l.lastWords(c)
+		message, err := logs.Message(l.i.LogDir(), logs.Query{Container: c.spec.Name, From: c.since})
+		if err != nil {
+			l.i.m.log.Warn("reading what a container wrote last", "instance", l.i.id, "container", c.spec.Name, "err", err)
+		}
+		c.exit.Message = message
 	}
 	if e.Exit.PidsFull > 0 {
 		c.exit.Message = strings.TrimSpace(fmt.Sprintf("%s\n%d attempts to make a process were refused by the pids limit", c.exit.Message, e.Exit.PidsFull))
@@ -105,27 +109,6 @@ func exitReason(e helper.Exit, verdict string, began bool) string {
 		return ReasonStartError
 	}
 	return ReasonError
-}
-
-// lastWords are the last lines a container wrote, to say why it ended.
-func (l *life) lastWords(c *run) string {
-	const keep = 2048
-	r := logs.OpenReader(l.i.LogDir())
-	defer r.Close()
-	var tail []byte
-	for {
-		rec, err := r.Next()
-		if err != nil {
-			return strings.TrimSpace(strings.ToValidUTF8(string(tail), "\uFFFD"))
-		}
-		if rec.Container != c.spec.Name || rec.Time.Before(c.since) {
-			continue
-		}
-		tail = append(append(tail, rec.Data...), '\n')
-		if over := len(tail) - keep; over > 0 {
-			tail = append(tail[:0], tail[over:]...)
-		}
-	}
 }
 
 // exited decides what follows the end of a container.

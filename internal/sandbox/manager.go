@@ -32,6 +32,7 @@ type Manager struct {
 	dialer   *netns.Dialer
 	metrics  *metrics
 	names    *names
+	past     *endedLogs
 	openFile uint64 // limit of open files of a container
 	owners   sync.WaitGroup
 	keep     atomic.Bool     // leave the instances alone at the end
@@ -71,6 +72,7 @@ func New(cfg Config) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{cfg: cfg, log: cfg.Logger, dialer: netns.NewDialer(), owned: map[string]*Instance{}, instances: map[string]*Instance{}, told: map[string]bool{}}
+	m.past = &endedLogs{dir: m.LogDir("")}
 	m.keep.Store(cfg.Keep)
 	if m.drivers, err = findDrivers(cfg.Runtime); err != nil {
 		return nil, err
@@ -187,7 +189,11 @@ func (m *Manager) serve(ctx context.Context, ready func()) error {
 		}
 	})
 	m.open(conn, lost)
-	if err := m.adopt(ctx, conn); err != nil {
+	err = m.adopt(ctx, conn)
+	if err == nil {
+		err = m.past.load(m.used)
+	}
+	if err != nil {
 		m.close()
 		m.owners.Wait()
 		cancel()
@@ -283,6 +289,14 @@ func (m *Manager) exited(e helper.Event) {
 		return
 	}
 	i.exits <- e // has room for one exit of every container, and each is created anew only after its exit was read
+}
+
+// used tells whether an ID is that of an instance which is not gone.
+func (m *Manager) used(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, used := m.owned[id]
+	return used
 }
 
 func (m *Manager) forget(i *Instance) {

@@ -126,6 +126,23 @@ func TestTornEndAndReopen(t *testing.T) {
 	}
 }
 
+func TestTimesNeverGoBack(t *testing.T) {
+	dir := t.TempDir()
+	w, err := OpenWriter(dir, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for _, seconds := range []int64{5, 3, 7} {
+		w.Append(Record{Time: time.Unix(seconds, 0), Container: "c"})
+	}
+	for i, want := range []int64{5, 5, 7} {
+		if got := readAll(t, dir)[i].Time.Unix(); got != want {
+			t.Errorf("record %d is of %d, want %d", i, got, want)
+		}
+	}
+}
+
 func TestSplitter(t *testing.T) {
 	long := bytes.Repeat([]byte("x"), MaxLine+10)
 	in := append([]byte("a\n\nb\x00c\n"), append(long, "\nlast"...)...)
@@ -165,7 +182,7 @@ func TestFollow(t *testing.T) {
 	got := make(chan string)
 	result := make(chan error, 1)
 	go func() {
-		result <- Follow(context.Background(), dir, done, func(r Record) bool { got <- string(r.Data); return true })
+		result <- follow(context.Background(), dir, done, func() bool { return true }, func(r Record) bool { got <- string(r.Data); return true })
 	}()
 	for i := range n {
 		want := fmt.Sprint("line ", i)

@@ -147,20 +147,26 @@ func (r *Reader) Close() error {
 	return f.Close()
 }
 
-// Follow calls each for every record of the log in dir, waiting for new ones until ctx ends, done is closed or each returns false.
-// After done is closed the rest of the log is read.
-func Follow(ctx context.Context, dir string, done <-chan struct{}, each func(Record) bool) error {
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watching the log: %w", err)
-	}
-	defer watcher.Close()
-	if err := watcher.Add(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("watching the log: %w", err)
+// follow calls each for every record of the log in dir, and caughtUp once, when it has read what is there, until one of them returns
+// false. With a channel done it waits for new records until ctx ends or done is closed, after which the rest of the log is read.
+func follow(ctx context.Context, dir string, done <-chan struct{}, caughtUp func() bool, each func(Record) bool) error {
+	var changes <-chan fsnotify.Event
+	var trouble <-chan error
+	ended := done == nil
+	if !ended {
+		watcher, err := fsnotify.NewWatcher()
+		if err != nil {
+			return fmt.Errorf("watching the log: %w", err)
+		}
+		defer watcher.Close()
+		if err := watcher.Add(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("watching the log: %w", err)
+		}
+		changes, trouble = watcher.Events, watcher.Errors
 	}
 	r := OpenReader(dir)
 	defer r.Close()
-	for ended := false; ; {
+	for behind := true; ; {
 		rec, err := r.Next()
 		if err == nil {
 			if !each(rec) {
@@ -171,6 +177,10 @@ func Follow(ctx context.Context, dir string, done <-chan struct{}, each func(Rec
 		if !errors.Is(err, io.EOF) {
 			return err
 		}
+		if behind && !caughtUp() {
+			return nil
+		}
+		behind = false
 		if ended {
 			return nil
 		}
@@ -179,8 +189,8 @@ func Follow(ctx context.Context, dir string, done <-chan struct{}, each func(Rec
 			return context.Cause(ctx)
 		case <-done:
 			ended = true
-		case <-watcher.Events:
-		case err := <-watcher.Errors:
+		case <-changes:
+		case err := <-trouble:
 			return fmt.Errorf("watching the log: %w", err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 const (
@@ -28,6 +29,7 @@ type Writer struct {
 	number int
 	size   int64
 	buf    []byte
+	last   time.Time // of the newest record
 }
 
 // OpenWriter opens the log in dir, which is made if missing, for appending. The log stays below limitBytes, except that it
@@ -60,7 +62,8 @@ func (w *Writer) open() error {
 	return nil
 }
 
-// Append adds records, which are kept together in one segment.
+// Append adds records, which are kept together in one segment. No record gets an earlier time than those before it, so that who has
+// read up to a time knows what is new: two streams are cut into lines at once, and clocks are set back.
 func (w *Writer) Append(records ...Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -69,6 +72,10 @@ func (w *Writer) Append(records ...Record) error {
 	}
 	w.buf = w.buf[:0]
 	for _, r := range records {
+		if r.Time.Before(w.last) {
+			r.Time = w.last
+		}
+		w.last = r.Time
 		w.buf = appendRecord(w.buf, r)
 	}
 	if w.size > 0 && w.size+int64(len(w.buf)) > w.limit {
