@@ -131,8 +131,14 @@ bench: ## run every benchmark once
 	$(GO) test -run '^$$' -bench . -benchtime 1s $(PKG)
 
 .PHONY: bench-sandbox
-bench-sandbox: ## measure how fast an instance answers: bare exec, spare, thaw, created from nothing, other runtimes (as root)
-	$(GO) run ./internal/sandbox/benchsandbox
+bench-sandbox: ## measure how fast an instance of Go and Node answers, next to bare exec, crun, runc, podman, docker, ctr (as root)
+	$(GO) build -o bin/benchsandbox ./internal/sandbox/benchsandbox
+	bin/benchsandbox -rounds $(or $(COUNT),20)
+
+.PHONY: bench-many
+bench-many: ## make COUNT (500) spares and as many running instances at once, and tell what each takes and holds (as root)
+	$(GO) build -o bin/benchsandbox ./internal/sandbox/benchsandbox
+	bin/benchsandbox -only go -many $(or $(COUNT),500)
 
 .PHONY: leaks
 leaks: ## make, start and stop 1,000 instances and count what is left of them, kind by kind (as root)

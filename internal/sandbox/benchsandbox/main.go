@@ -1,7 +1,8 @@
 // Command benchsandbox measures how long it takes from the wish for an instance to the first byte of its first answer, for every
-// way to get one, in rounds that interleave the ways, so that a busy machine is unfair to none.
+// way to get one, in rounds that interleave the ways, so that a busy machine is unfair to none. With -many it makes so many spares
+// and so many running instances at once and says what each holds.
 //
-//	go run ./internal/sandbox/benchsandbox [-rounds 40] [-spares 100]
+//	go run ./internal/sandbox/benchsandbox [-rounds 20] [-spares 100] [-only go] [-many 500]
 package main
 
 import (
@@ -10,11 +11,11 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
-	"slices"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -25,18 +26,30 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/sandbox/cgroup"
 )
 
+// options are the flags.
+type options struct {
+	rounds, spares, many int
+	only                 string
+}
+
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == sandbox.HelperArg {
 		os.Exit(sandbox.HelperMain())
 	}
-	rounds := flag.Int("rounds", 40, "how often each way is measured")
-	spares := flag.Int("spares", 100, "how many spares are made to see what one holds; 0: none")
+	runtime.LockOSThread() // daemons of others that are started here end with this thread
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 20, "how often each way is measured")
+	flag.IntVar(&o.spares, "spares", 100, "how many spares are made to see what one holds; 0: none")
+	flag.IntVar(&o.many, "many", 0, "make so many spares and so many running instances, and nothing else")
+	flag.StringVar(&o.only, "only", "", "measure one program: go or node")
 	flag.Parse()
-	if err := private(); err != nil {
-		fmt.Fprintln(os.Stderr, "benchsandbox:", err)
-		os.Exit(1)
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	err := private()
+	if err == nil {
+		err = run(ctx, o)
 	}
-	if err := run(*rounds, *spares); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "benchsandbox:", err)
 		os.Exit(1)
 	}
@@ -73,202 +86,106 @@ func private() error {
 
 // bench is what the ways have in common.
 type bench struct {
-	dir    string
-	root   string // a root file system with /hello
-	m      *sandbox.Manager
-	frozen *sandbox.Instance
-	port   int // of the machine's loopback, for what runs outside of an instance
-	count  int
+	dir   string
+	m     *sandbox.Manager
+	port  int // of the machine's loopback, for what runs outside of an instance
+	count int // names what is made
 }
 
-func run(rounds, spares int) error {
+func run(ctx context.Context, o options) (err error) {
 	dir, err := os.MkdirTemp("", "benchsandbox-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	b := &bench{dir: dir, root: filepath.Join(dir, "root")}
-	build := exec.Command("go", "build", "-o", filepath.Join(b.root, "hello"), "github.com/fairlead-dev/fairlead/internal/sandbox/benchsandbox/hello")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the hello: %w: %s", err, out)
+	defer func() { err = errors.Join(err, remove(dir)) }()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
 	}
-	b.m, err = sandbox.New(sandbox.Config{Dir: filepath.Join(dir, "sandbox"), OrphanAfter: 30 * time.Second, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	b := &bench{dir: dir}
+	programs, err := b.programs(o.only)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	b.m, err = sandbox.New(sandbox.Config{Dir: filepath.Join(dir, "sandbox"), OrphanAfter: 30 * time.Second, Logger: logger})
+	if err != nil {
+		return err
+	}
+	work, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- b.m.Run(ctx, func() { close(ready) }) }()
+	go func() { ended <- b.m.Run(work, func() { close(ready) }) }()
 	select {
 	case <-ready:
 	case err := <-ended:
 		return err
 	}
-	err = b.all(ctx, rounds, spares)
+	fmt.Printf("%s; %d processors; load average %s\n", machine(), runtime.NumCPU(), load())
+	if o.many > 0 {
+		err = b.many(ctx, programs[0], o.many)
+	} else {
+		err = b.compare(ctx, programs, o)
+	}
 	cancel()
-	return errors.Join(err, <-ended)
+	return errors.Join(err, <-ended, clear())
 }
 
-// way is one way to get an instance. It measures itself and takes away what it made.
-type way struct {
-	name string
-	f    func(context.Context) (time.Duration, error)
-	took []time.Duration
-}
-
-func (b *bench) all(ctx context.Context, rounds, spares int) error {
-	var err error
-	if b.frozen, err = b.m.Create(ctx, b.spec()); err != nil {
+// remove removes a folder and what engines have left mounted in it.
+func remove(dir string) error {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
 		return err
 	}
-	if err := errors.Join(b.frozen.Start(ctx), b.frozen.WaitReady(ctx), b.frozen.Freeze(ctx)); err != nil {
-		return err
-	}
-	ways := []*way{
-		{name: "bare fork and exec", f: b.bare},
-		{name: "thaw", f: b.thaw},
-		{name: "spare, wake", f: b.wake},
-		{name: "spare, creation alone", f: b.create},
-		{name: "create and start", f: b.whole},
-	}
-	for _, runtime := range []string{"crun", "runc"} {
-		if path, err := exec.LookPath(runtime); err == nil {
-			ways = append(ways, &way{name: runtime + " run, host network", f: func(ctx context.Context) (time.Duration, error) { return b.runtime(ctx, path) }})
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
+			err = errors.Join(err, unix.Unmount(f[4], unix.MNT_DETACH))
 		}
 	}
-	for n := range rounds {
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+// clear takes away the control groups of what others ran.
+func clear() error {
+	tree, err := cgroup.Open()
+	if err != nil {
+		return err
+	}
+	return tree.Remove(peersGroup, time.Second)
+}
+
+func (b *bench) compare(ctx context.Context, programs []*program, o options) error {
+	engines := b.engines(ctx, programs)
+	defer engines.stop()
+	var ways []*way
+	for _, p := range programs {
+		ways = append(ways, b.ways(p)...)
+		ways = append(ways, b.peers(p, engines)...)
+	}
+	for n := range o.rounds + 1 {
 		for _, w := range ways {
-			d, err := w.f(ctx)
-			if err != nil {
-				return fmt.Errorf("%s: %w", w.name, err)
-			}
-			if n > 0 { // the first round warms caches
-				w.took = append(w.took, d)
+			w.measure(ctx, n)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
 			}
 		}
 	}
-	if tree, err := cgroup.Open(); err != nil {
-		return err
-	} else if err := tree.Remove("/fairlead-bench", time.Second); err != nil {
-		return err
-	}
-	fmt.Printf("%-28s %9s %9s %9s   (%d rounds, %s)\n", "to the first byte of a 200", "p50", "p95", "min", rounds-1, b.m.Info().Runtime)
-	for _, w := range ways {
-		slices.Sort(w.took)
-		at := func(p int) string {
-			return fmt.Sprintf("%.2f ms", float64(w.took[(len(w.took)-1)*p/100].Microseconds())/1000)
-		}
-		fmt.Printf("%-28s %9s %9s %9s\n", w.name, at(50), at(95), at(0))
-	}
-	return b.memory(ctx, spares)
+	fmt.Printf("%d rounds; %s; load average %s\n", o.rounds, b.m.Info().Runtime, load())
+	table(ways)
+	return b.memory(ctx, programs[0], o.spares)
 }
 
-func (b *bench) spec() sandbox.Spec {
-	return sandbox.Spec{Containers: []sandbox.Container{{
-		Name: "app", Lowers: []string{b.root}, Args: []string{"/hello"}, Env: []string{"PORT=8080"},
-		Readiness: &sandbox.Probe{TCP: &sandbox.TCPProbe{Port: 8080}},
-	}}}
+// machine names the kernel.
+func machine() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return err.Error()
+	}
+	return "Linux " + unix.ByteSliceToString(u.Release[:])
 }
 
-// ask asks for one answer over a connection, again and again until there is one.
-func ask(dial func() (net.Conn, error)) error {
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		err := once(dial)
-		if err == nil || time.Now().After(deadline) {
-			return err
-		}
-		time.Sleep(200 * time.Microsecond)
-	}
-}
-
-func once(dial func() (net.Conn, error)) error {
-	conn, err := dial()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte("GET / HTTP/1.1\r\nHost: hello\r\n\r\n")); err != nil {
-		return err
-	}
-	answer := make([]byte, 64)
-	n, err := conn.Read(answer)
-	if err == nil && !strings.HasPrefix(string(answer[:n]), "HTTP/1.1 200") {
-		err = fmt.Errorf("answer %q", answer[:n])
-	}
-	return err
-}
-
-func (b *bench) reach(ctx context.Context, i *sandbox.Instance) error {
-	return ask(func() (net.Conn, error) { return i.Dial(ctx, 8080) })
-}
-
-// nextPort finds a port that nobody has.
-func (b *bench) nextPort() error {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	b.port = l.Addr().(*net.TCPAddr).Port
-	b.count++
-	return l.Close()
-}
-
-func (b *bench) bare(context.Context) (time.Duration, error) {
-	if err := b.nextPort(); err != nil {
-		return 0, err
-	}
-	cmd := exec.Command(filepath.Join(b.root, "hello"))
-	cmd.Env = []string{fmt.Sprintf("PORT=%d", b.port)}
-	began := time.Now()
-	if err := cmd.Start(); err != nil {
-		return 0, err
-	}
-	err := ask(func() (net.Conn, error) { return net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.port)) })
-	took := time.Since(began)
-	cmd.Process.Kill()
-	cmd.Wait()
-	return took, err
-}
-
-func (b *bench) thaw(ctx context.Context) (time.Duration, error) {
-	began := time.Now()
-	err := errors.Join(b.frozen.Thaw(ctx), b.reach(ctx, b.frozen))
-	took := time.Since(began)
-	return took, errors.Join(err, b.frozen.Freeze(ctx))
-}
-
-func (b *bench) wake(ctx context.Context) (time.Duration, error) {
-	i, err := b.m.Create(ctx, b.spec())
-	if err != nil {
-		return 0, err
-	}
-	began := time.Now()
-	// As the daemon does: it is told of readiness, then sends the first request.
-	err = errors.Join(i.Start(ctx), i.WaitReady(ctx), b.reach(ctx, i))
-	took := time.Since(began)
-	return took, errors.Join(err, i.Stop(ctx, 0))
-}
-
-func (b *bench) create(ctx context.Context) (time.Duration, error) {
-	began := time.Now()
-	i, err := b.m.Create(ctx, b.spec())
-	took := time.Since(began)
-	if err != nil {
-		return 0, err
-	}
-	return took, i.Stop(ctx, 0)
-}
-
-func (b *bench) whole(ctx context.Context) (time.Duration, error) {
-	began := time.Now()
-	i, err := b.m.Create(ctx, b.spec())
-	if err != nil {
-		return 0, err
-	}
-	err = errors.Join(i.Start(ctx), i.WaitReady(ctx), b.reach(ctx, i))
-	took := time.Since(began)
-	return took, errors.Join(err, i.Stop(ctx, 0))
+// load is the load average of the last minute.
+func load() string {
+	data, _ := os.ReadFile("/proc/loadavg") // a machine without /proc cannot run this
+	first, _, _ := strings.Cut(string(data), " ")
+	return first
 }

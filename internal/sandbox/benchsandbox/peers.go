@@ -10,17 +10,41 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/fairlead-dev/fairlead/internal/sandbox"
 	"github.com/fairlead-dev/fairlead/internal/sandbox/bundle"
 )
 
+// peersGroup is the control group of what others run.
+const peersGroup = "/fairlead-bench"
+
+// peers are the ways of others. All run the program on the machine's network, which is the quickest that each of them has.
+func (b *bench) peers(p *program, e *engines) []*way {
+	if p.missing != nil {
+		return nil
+	}
+	var all []*way
+	add := func(name string, why error, f func(context.Context) (time.Duration, error)) {
+		w := &way{name: p.name + ": " + name + ", host network", f: f}
+		if why != nil {
+			w.f, w.why = nil, why
+		}
+		all = append(all, w)
+	}
+	for _, runtime := range []string{"crun", "runc"} {
+		path, err := exec.LookPath(runtime)
+		add(runtime+" run", err, func(ctx context.Context) (time.Duration, error) { return b.runtime(ctx, path, p) })
+	}
+	for _, x := range []*engine{e.podman, e.docker, e.ctr} {
+		add(x.name+" run", x.why, func(ctx context.Context) (time.Duration, error) { return b.engine(ctx, x, p) })
+	}
+	return all
+}
+
 // runtime measures an OCI runtime by itself, with the configuration that Fairlead gives it, but on the machine's network.
-func (b *bench) runtime(ctx context.Context, path string) (time.Duration, error) {
+func (b *bench) runtime(ctx context.Context, path string, p *program) (time.Duration, error) {
 	if err := b.nextPort(); err != nil {
 		return 0, err
 	}
@@ -31,7 +55,7 @@ func (b *bench) runtime(ctx context.Context, path string) (time.Duration, error)
 	}
 	defer os.RemoveAll(dir)
 	spec, err := bundle.Spec(bundle.Input{
-		Args: []string{"/hello"}, Env: []string{fmt.Sprintf("PORT=%d", b.port)}, RootFS: b.root, CgroupPath: "/fairlead-bench/" + id,
+		Args: p.args, Env: []string{fmt.Sprintf("PORT=%d", b.port)}, RootFS: p.root, CgroupPath: peersGroup + "/" + id,
 	})
 	if err != nil {
 		return 0, err
@@ -81,73 +105,4 @@ func (b *bench) runtime(ctx context.Context, path string) (time.Duration, error)
 		err = fmt.Errorf("%w: %s", err, reason)
 	}
 	return took, errors.Join(err, kerr)
-}
-
-// memory makes many spares and says what one of them holds: in its control group, and in this process and the helper.
-func (b *bench) memory(ctx context.Context, n int) error {
-	if n == 0 {
-		return nil
-	}
-	before, err := resident()
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	var all []*sandbox.Instance
-	for range n {
-		i, err := b.m.Create(ctx, b.spec())
-		if err != nil {
-			return err
-		}
-		all = append(all, i)
-	}
-	took := time.Since(began)
-	after, err := resident()
-	if err != nil {
-		return err
-	}
-	groups := int64(0)
-	for _, i := range all {
-		u, err := i.Usage()
-		if err != nil {
-			return err
-		}
-		groups += u.MemoryBytes
-	}
-	mb := func(bytes int64) float64 { return float64(bytes) / float64(n) / (1 << 20) }
-	fmt.Printf("%d spares one after the other: %.1f ms each; memory of each: %.2f MB in its control group, %.2f MB in the daemon and the helper\n",
-		n, float64(took.Milliseconds())/float64(n), mb(groups), mb(after-before))
-	for _, i := range all {
-		if err := i.Stop(ctx, 0); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// resident is the memory of this process and of its children, in bytes: the helper is one, what it holds are not.
-func resident() (int64, error) {
-	self := os.Getpid()
-	procs, err := filepath.Glob("/proc/[0-9]*/status")
-	if err != nil {
-		return 0, err
-	}
-	sum := int64(0)
-	for _, p := range procs {
-		data, err := os.ReadFile(p)
-		if err != nil {
-			continue // it has ended
-		}
-		values := map[string]int{}
-		for line := range strings.Lines(string(data)) {
-			name, rest, _ := strings.Cut(line, ":")
-			if f := strings.Fields(rest); len(f) > 0 {
-				values[name], _ = strconv.Atoi(f[0]) // names and masks are no numbers, and not asked for
-			}
-		}
-		if values["Pid"] == self || values["PPid"] == self {
-			sum += int64(values["VmRSS"]) << 10
-		}
-	}
-	return sum, nil
 }
