@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,7 +31,7 @@ type Finding struct {
 	Check   string `json:"check"`
 	Verdict string `json:"verdict"`
 	Message string `json:"message"`
-	// Try is what to do about it; empty when the verdict is ok.
+	// Try is what to do about it; of what is ok, how to have more.
 	Try string `json:"try,omitempty"`
 }
 
@@ -207,10 +208,28 @@ func (h host) checkRuntimes(ctx context.Context, wanted string) []Finding {
 	case !found["crun"]:
 		findings = append(findings, warning(install, "crun is not on the PATH; runc takes its place and wakes an instance about 2 ms later"))
 	}
-	if !found["runsc"] {
-		findings = append(findings, ok("runsc is not installed: runtimeClassName gvisor will be refused"))
+	return append(findings, h.checkGVisor()...)
+}
+
+// checkGVisor looks for what only services with runtimeClassName gvisor need.
+func (h host) checkGVisor() []Finding {
+	path, err := h.lookPath("runsc")
+	if err != nil {
+		missing := ok("runsc is not installed: runtimeClassName gvisor will be refused")
+		missing.Try = "for gVisor, with a GOBIN that is on the daemon's PATH: " + sandbox.InstallGVisor
+		return []Finding{missing}
 	}
-	return findings
+	program, err := elf.Open(path)
+	if err != nil {
+		return nil // its version said more
+	}
+	defer program.Close()
+	for _, part := range program.Progs {
+		if part.Type == elf.PT_INTERP {
+			return []Finding{warning(sandbox.InstallGVisor, "%s needs libraries of the machine, which it does not find where it runs: instances of gVisor do not start", path)}
+		}
+	}
+	return nil
 }
 
 func runtimeVersion(ctx context.Context, name, path string) string {

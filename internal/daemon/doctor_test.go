@@ -83,13 +83,27 @@ func TestDoctorRuntimes(t *testing.T) {
 		"wanted is gone":  {"crun", VerdictProblem, []string{"runc"}},
 		"no isolation":    {"process", VerdictWarning, nil},
 		"only gvisor":     {"auto", VerdictProblem, []string{"runsc"}},
-		"wanted is there": {"runc", VerdictOK, []string{"crun", "runc", "runsc"}},
+		"wanted is there": {"runc", VerdictOK, []string{"crun", "runc"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if f := worst(machine(t, nil, test.programs...).checkRuntimes(t.Context(), test.wanted)); f.Verdict != test.verdict {
 				t.Errorf("got %+v, want %s", f, test.verdict)
 			}
 		})
+	}
+}
+
+func TestDoctorGVisor(t *testing.T) {
+	if f := machine(t, nil).checkGVisor(); len(f) != 1 || f[0].Verdict != VerdictOK || !strings.Contains(f[0].Try, "CGO_ENABLED=0 go install") {
+		t.Errorf("without runsc: %+v", f)
+	}
+	dynamic, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip("there is no program to take for a dynamic runsc")
+	}
+	h := host{root: "/", lookPath: func(string) (string, error) { return dynamic, nil }}
+	if f := h.checkGVisor(); len(f) != 1 || f[0].Verdict != VerdictWarning || !strings.Contains(f[0].Try, "CGO_ENABLED=0") {
+		t.Errorf("with a runsc that is linked dynamically: %+v", f)
 	}
 }
 

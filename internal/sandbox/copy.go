@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,7 +71,7 @@ func (i *Instance) containerRoot(ctx context.Context, container string) (*os.Roo
 			return fmt.Errorf("instance %s: container %s is %s: %w", i.id, container, c.phase, ErrPhase)
 		}
 		var err error
-		root, err = os.OpenRoot(filepath.Join("/proc", strconv.Itoa(c.made.Pid), "root"))
+		root, err = os.OpenRoot(cmp.Or(c.made.Root, filepath.Join("/proc", strconv.Itoa(c.made.Pid), "root")))
 		return err
 	})
 	return root, err

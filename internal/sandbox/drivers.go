@@ -5,6 +5,13 @@ import (
 	"os/exec"
 )
 
+// InstallGVisor is a command that installs runsc as an ordinary user where Go is installed; GOBIN must be on the daemon's PATH. Built
+// with cgo it would need libraries that it does not find where it runs.
+const InstallGVisor = "CGO_ENABLED=0 go install gvisor.dev/gvisor/runsc@" + gvisorVersion
+
+// gvisorVersion is what the tests were run with; the Makefile names the same.
+const gvisorVersion = "v0.0.0-20260905035102-160fafc42237"
+
 // drivers are the ways to run a container that this machine has.
 type drivers struct {
 	preferred string
@@ -39,6 +46,9 @@ func (d drivers) binary(name string) (string, error) {
 	case "crun", "runc", "runsc":
 		if path := d.binaries[name]; path != "" {
 			return path, nil
+		}
+		if name == "runsc" {
+			return "", fmt.Errorf("gVisor (runsc): %w: install it by %s and start the daemon again, or choose another runtime", ErrRuntimeMissing, InstallGVisor)
 		}
 		return "", fmt.Errorf("%s: %w: install it or choose another runtime", name, ErrRuntimeMissing)
 	case "process":

@@ -64,7 +64,7 @@ type ExecOptions struct {
 type Size struct{ Width, Height uint16 }
 
 // Exec runs a process in a container, with its user, limits and hardening, and gives its exit code. When ctx ends the process is killed.
-// ErrNotFound if there is no such container; an empty name means the first.
+// ErrNotFound if there is no such container; an empty name means the first. ErrPhase before Start and while frozen.
 func (i *Instance) Exec(ctx context.Context, container string, opts ExecOptions) (int, error) {
 	e, err := i.prepareExec(ctx, container, opts)
 	if err != nil {
@@ -100,6 +100,10 @@ func (i *Instance) prepareExec(ctx context.Context, container string, opts ExecO
 	i.m.mu.Unlock()
 	if conn == nil {
 		return nil, ErrClosed
+	}
+	// Some runtimes would wait for the instance to be thawed.
+	if phase := i.State().Phase; phase == PhaseCreated || phase == PhaseFrozen {
+		return nil, fmt.Errorf("it is %s: %w", phase, ErrPhase)
 	}
 	e := &execution{i: i, conn: conn, args: helper.ExecArgs{
 		Ref: helper.Ref{Instance: i.id, Container: container}, ID: strings.ToLower(rand.Text()[:10])}}

@@ -90,8 +90,8 @@ func TestFreezeBySignal(t *testing.T) {
 		side.Name, side.Env, side.Readiness = "side", []string{"PORT=9090"}, nil
 		s.Containers = append(s.Containers, side)
 	}))
-	// Without a freezer crun does not exec into a container, so there are only the processes of the two containers.
-	if pids := instancePids(t, dir, "stopped"); len(pids) != 2 {
+	// Without a freezer crun does not exec into a container, so there are only the processes of the two containers; gVisor has several for each.
+	if pids := instancePids(t, dir, "stopped"); len(pids) < 2 {
 		t.Fatalf("the processes are %v", pids)
 	}
 	for range 2 {

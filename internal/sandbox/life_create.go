@@ -66,6 +66,7 @@ func (l *life) bundleInput(c *run) (bundle.Input, error) {
 		CompiledFilter:           l.i.spec.Runtime == "crun",
 		AllowPrivilegeEscalation: c.spec.AllowPrivilegeEscalation, SeccompUnconfined: c.spec.SeccompUnconfined,
 	}
+	in.OwnKernel, in.UnifiedLimits = l.i.spec.Runtime == "runsc", m.tree.Mode() == cgroup.V2
 	in.NoCgroups = m.tree.Mode() == cgroup.None
 	if u := l.i.view.users; u.Count > 0 {
 		in.UserNS, in.UsersFirst, in.UsersCount = helper.UserNSPath(l.i.view.dir), u.First, u.Count
@@ -202,10 +203,10 @@ func (c *run) restore(s ContainerStatus, h helper.ListedContainer) {
 	}
 }
 
-// awake says whether a created container's user code has been let run: its fifo is gone then.
+// awake says whether a created container's user code has been let run: its fifo, if it has one, is gone then.
 func (c *run) awake() bool {
 	if c.made.Fifo == "" {
-		return false
+		return c.made.Started
 	}
 	_, err := os.Lstat(c.made.Fifo)
 	return os.IsNotExist(err)

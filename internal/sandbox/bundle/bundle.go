@@ -43,6 +43,10 @@ type Input struct {
 	SeccompUnconfined        bool
 	CompiledFilter           bool // the runtime takes FilterAnnotation
 	Terminal                 bool
+	// OwnKernel: the runtime has a kernel of its own. Its control groups could be written to, so files in the bundle say what the limits
+	// are, and it would cover an empty /tmp with one that Fairlead neither limits nor sees.
+	OwnKernel     bool
+	UnifiedLimits bool // those files are named as in version 2 of control groups
 }
 
 // Bind is a directory or file of the machine shown in the container.
@@ -66,6 +70,9 @@ func Write(dir string, in Input) error {
 	}
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), data, 0o600); err != nil {
 		return fmt.Errorf("writing the runtime configuration: %w", err)
+	}
+	if in.OwnKernel {
+		return writeLimits(filepath.Join(dir, limitsDir), in)
 	}
 	return nil
 }
@@ -96,6 +103,9 @@ func Spec(in Input) (*specs.Spec, error) {
 	if in.NoCgroups {
 		spec.Linux.CgroupsPath, spec.Linux.Resources = "", nil
 		spec.Mounts = slices.DeleteFunc(spec.Mounts, func(m specs.Mount) bool { return m.Type == "cgroup" })
+	}
+	if in.OwnKernel {
+		spec.Mounts = ownKernelMounts(spec.Mounts, in)
 	}
 	if in.UserNS != "" {
 		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: in.UserNS})

@@ -24,11 +24,13 @@ type container struct {
 	id      string // what the runtime calls it
 	created Created
 	process *os.File // pidfd
+	gofer   int      // process beside it that opens files for gVisor; 0: there is none
 	pumps   sync.WaitGroup
 	done    chan struct{} // closed when exit is set
 
-	mu   sync.Mutex
-	exit *Exit
+	mu        sync.Mutex
+	unstarted bool // its program could not be run
+	exit      *Exit
 }
 
 func (c *container) exited() *Exit {
@@ -70,6 +72,10 @@ func (s *server) create(a CreateArgs) (any, []*os.File, error) {
 	}
 	i.containers[a.Container] = c
 	s.reaper.own(c.created.Pid)
+	if c.gofer != 0 {
+		s.reaper.own(c.gofer)
+		go s.watchGofer(c)
+	}
 	go s.watch(c)
 	return c.created, nil, nil
 }
@@ -121,6 +127,9 @@ func (s *server) watch(c *container) {
 				exit.Code = 128 + exit.Signal
 			default:
 				exit.Code = status.ExitStatus()
+				if c.args.Runtime == gvisor {
+					exit.Signal = gvisorSignal(exit.Code)
+				}
 			}
 			return true
 		})
@@ -149,6 +158,9 @@ func (s *server) ended(c *container, exit Exit) {
 	case <-timer.C: // a process that left the container's namespaces still holds the pipe
 	}
 	c.mu.Lock()
+	if c.unstarted {
+		exit.Code, exit.Signal = 126, 0 // as a shell says it
+	}
 	c.exit = &exit
 	c.mu.Unlock()
 	close(c.done)

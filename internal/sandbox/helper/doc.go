@@ -90,6 +90,10 @@ type Created struct {
 	// Fifo starts the container: by writing a byte to it, or, if FifoReads, by reading one from it. Empty: use Client.Start.
 	Fifo      string `json:"fifo,omitempty"`
 	FifoReads bool   `json:"fifoReads,omitempty"`
+	// Started: it has been let run. Only a container without a fifo says so.
+	Started bool `json:"started,omitempty"`
+	// Root is where the container's files are, with its volumes; empty: in the root of its process.
+	Root string `json:"root,omitempty"`
 }
 
 // Exit says how a container's process ended.

@@ -12,15 +12,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/fairlead-dev/fairlead/internal/sandbox/cgroup"
 )
 
 // execution is a process that was started in a running container.
 type execution struct {
 	pidFile string
 	cancel  context.CancelFunc
+	done    chan struct{} // closed when it has ended
 }
+
+// insideFile holds the number that the process has in the container, for gVisor.
+func (e *execution) insideFile() string { return e.pidFile + "-inside" }
 
 // exec runs a process in a container to its end.
 func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
@@ -30,9 +32,11 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 	}
 	base := filepath.Join(c.args.Bundle, "exec-"+a.ID)
 	processFile := base + ".json"
-	e := &execution{pidFile: base + ".pid"}
+	e := &execution{pidFile: base + ".pid", done: make(chan struct{})}
+	defer close(e.done)
 	defer os.Remove(processFile)
 	defer os.Remove(e.pidFile)
+	defer os.Remove(e.insideFile())
 	defer os.Remove(base + ".log")
 	if err := os.WriteFile(processFile, a.Process, 0o600); err != nil {
 		return nil, nil, err
@@ -48,15 +52,14 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 		delete(i.execs, a.ID)
 		i.mu.Unlock()
 	}()
-	args := []string{"--root", s.runtimeRoot(c), "--log", base + ".log", "--log-format", "json",
-		"exec", "--process", processFile, "--pid-file", e.pidFile}
+	args := []string{"exec", "--process", processFile, "--pid-file", e.pidFile}
 	if a.Console != "" {
 		args = append(args, "--tty", "--console-socket", a.Console)
 	}
-	if c.args.Runtime == "crun" && s.tree.Mode() == cgroup.None {
-		args = append([]string{"--cgroup-manager=disabled"}, args...)
+	if c.args.Runtime == gvisor {
+		args = append(args, "--internal-pid-file", e.insideFile())
 	}
-	cmd := exec.CommandContext(ctx, c.args.Binary, append(args, c.id)...)
+	cmd := s.commandLog(ctx, c, base+".log", append(args, c.id)...)
 	if c.args.Runtime == processDriver {
 		if cmd, err = s.processExec(ctx, c, a, processFile); err != nil {
 			return nil, nil, err
@@ -96,7 +99,7 @@ func started(pidFile string) bool {
 
 // killExec ends a process that exec runs; one that has ended already is no error.
 func (s *server) killExec(a ExecArgs) error {
-	i, err := s.find(a.Instance)
+	i, c, err := s.container(a.Ref)
 	if err != nil {
 		return err
 	}
@@ -105,6 +108,9 @@ func (s *server) killExec(a ExecArgs) error {
 	i.mu.Unlock()
 	if e == nil {
 		return nil
+	}
+	if c.args.Runtime == gvisor {
+		return s.gvisorKill(c, e)
 	}
 	data, err := os.ReadFile(e.pidFile)
 	if err == nil {

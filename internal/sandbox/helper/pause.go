@@ -90,6 +90,9 @@ func (i *instance) processes() ([]proc, error) {
 			continue
 		}
 		firsts[c.created.Pid] = true
+		if c.gofer != 0 {
+			firsts[c.gofer] = true
+		}
 		if ns := processSpace(c.created.Pid); ns != "" && ns != own {
 			spaces[ns] = true
 		}

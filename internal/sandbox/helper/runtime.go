@@ -23,14 +23,21 @@ func (s *server) runtimeRoot(c *container) string {
 }
 
 func (s *server) command(ctx context.Context, c *container, args ...string) *exec.Cmd {
-	all := append([]string{
-		"--root", s.runtimeRoot(c),
-		"--log", filepath.Join(c.args.Bundle, "runtime.log"), "--log-format", "json",
-	}, args...)
-	if c.args.Runtime == "crun" && s.tree.Mode() == cgroup.None {
-		all = append([]string{"--cgroup-manager=disabled"}, all...)
+	return s.commandLog(ctx, c, filepath.Join(c.args.Bundle, "runtime.log"), args...)
+}
+
+// commandLog is a call of the runtime that says in logFile why it failed.
+func (s *server) commandLog(ctx context.Context, c *container, logFile string, args ...string) *exec.Cmd {
+	all := []string{"--root", s.runtimeRoot(c), "--log", logFile, "--log-format", "json"}
+	switch c.args.Runtime {
+	case "crun":
+		if s.tree.Mode() == cgroup.None {
+			all = append(all, "--cgroup-manager=disabled")
+		}
+	case gvisor:
+		all = append(all, gvisorFlags(s.tree.Mode())...)
 	}
-	return exec.CommandContext(ctx, c.args.Binary, all...)
+	return exec.CommandContext(ctx, c.args.Binary, append(all, args...)...)
 }
 
 func (s *server) runtimeCreate(ctx context.Context, c *container, stdout, stderr *os.File) error {
@@ -39,6 +46,15 @@ func (s *server) runtimeCreate(ctx context.Context, c *container, stdout, stderr
 	}
 	if err := os.MkdirAll(s.runtimeRoot(c), 0o700); err != nil {
 		return err
+	}
+	if c.args.Runtime == gvisor {
+		spec, err := readSpec(c.args.Bundle)
+		if err != nil {
+			return err
+		}
+		if err := findProgram(spec, spec.Root.Path); err != nil {
+			return err
+		}
 	}
 	pidFile := filepath.Join(c.args.Bundle, "pid")
 	cmd := s.command(ctx, c, "create", "--bundle", c.args.Bundle, "--pid-file", pidFile, c.id)
@@ -57,17 +73,22 @@ func (s *server) runtimeCreate(ctx context.Context, c *container, stdout, stderr
 	case "crun", "runc":
 		c.created.Fifo = filepath.Join(s.runtimeRoot(c), c.id, "exec.fifo")
 		c.created.FifoReads = c.args.Runtime == "runc"
+	case gvisor:
+		err = s.gvisorCreated(c)
 	}
-	return nil
+	return err
 }
 
 func (s *server) start(ref Ref) error {
-	_, c, err := s.container(ref)
+	i, c, err := s.container(ref)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
 	defer cancel()
+	if c.args.Runtime == gvisor {
+		return s.gvisorStart(ctx, i, c)
+	}
 	if out, err := s.output(s.command(ctx, c, "start", c.id)); err != nil {
 		return runtimeError("start: "+out, c, filepath.Join(c.args.Bundle, "runtime.log"), err)
 	}
@@ -80,7 +101,7 @@ func (s *server) runtimeDelete(ctx context.Context, c *container) error {
 		return nil // its control group has been killed, and there is no other state
 	}
 	state := filepath.Join(s.runtimeRoot(c), c.id)
-	if _, err := os.Stat(state); errors.Is(err, os.ErrNotExist) && c.args.Runtime != "runsc" {
+	if _, err := os.Stat(state); errors.Is(err, os.ErrNotExist) && c.args.Runtime != gvisor {
 		return nil
 	}
 	if out, err := s.output(s.command(ctx, c, "delete", "--force", c.id)); err != nil {
