@@ -117,8 +117,13 @@ func (b *boxSet) discard(ctx context.Context, m *madeBox) {
 // complete gives an adopted box what a new one is made with.
 func (m *madeBox) complete(t *translator, out *translated) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.translator, m.out = t, out
+	m.mu.Unlock()
+	if t != nil {
+		m.set.mu.Lock()
+		defer m.set.mu.Unlock()
+		m.set.refer(m, dataKeys(t.meta.Namespace, &t.pod))
+	}
 }
 
 // Caller says who an instance is when it calls another service.

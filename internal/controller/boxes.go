@@ -51,12 +51,14 @@ type boxSet struct {
 	slots chan struct{}
 	jobs  sync.WaitGroup
 
-	mu  sync.Mutex // guards all
+	mu  sync.Mutex // guards the maps
 	all map[string]*madeBox
+	// users finds boxes by the ConfigMaps, Secrets and claims they refer to.
+	users map[string]map[*madeBox]bool
 }
 
 func newBoxSet(c *Controller) *boxSet {
-	return &boxSet{c: c, slots: make(chan struct{}, making), all: map[string]*madeBox{}}
+	return &boxSet{c: c, slots: make(chan struct{}, making), all: map[string]*madeBox{}, users: map[string]map[*madeBox]bool{}}
 }
 
 // wait joins the goroutines that keep files up to date.
@@ -197,6 +199,23 @@ func (b *boxSet) remove(m *madeBox) {
 	if b.all[m.key()] == m {
 		delete(b.all, m.key())
 	}
+	b.refer(m, nil)
+}
+
+// refer notes what a box refers to in place of what was noted before. b.mu is held.
+func (b *boxSet) refer(m *madeBox, data []string) {
+	for _, one := range m.data {
+		if delete(b.users[one], m); len(b.users[one]) == 0 {
+			delete(b.users, one)
+		}
+	}
+	m.data = data
+	for _, one := range data {
+		if b.users[one] == nil {
+			b.users[one] = map[*madeBox]bool{}
+		}
+		b.users[one][m] = true
+	}
 }
 
 // find gives the box of a pod.
@@ -216,10 +235,10 @@ func (b *boxSet) every() []*madeBox {
 
 // refreshNamed has the files made anew of every instance that refers to a ConfigMap or Secret of this name.
 func (b *boxSet) refreshNamed(k key) {
-	for _, m := range b.every() {
-		if t, _ := m.parts(); t != nil && t.meta.Namespace == k.Namespace && refersTo(&t.pod, k.Name) {
-			notify(m.again)
-		}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for m := range b.users[indexKey(k.Namespace, k.Name)] {
+		notify(m.again)
 	}
 }
 
@@ -244,6 +263,7 @@ type madeBox struct {
 	port     uint16
 	again    chan struct{}
 	end      context.CancelFunc
+	data     []string // what it refers to, as keys of boxSet.users, whose lock guards it
 
 	mu         sync.Mutex  // guards the fields below
 	translator *translator // nil for an adopted one until its owner is known again
@@ -355,14 +375,4 @@ func (m *madeBox) refresh(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// refersTo tells whether a pod names a ConfigMap, Secret or claim.
-func refersTo(pod *corev1.PodSpec, name string) bool {
-	for n := range referred(pod) {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }

@@ -18,6 +18,7 @@ import (
 
 func (c *Controller) configurationKind() kind[*v1.Configuration] {
 	return kind[*v1.Configuration]{
+		wrote:  c.wrote.configurations,
 		copy:   (*v1.Configuration).DeepCopy,
 		status: func(o *v1.Configuration) any { return &o.Status },
 		move:   func(from, onto *v1.Configuration) { onto.Status = from.Status },
@@ -33,6 +34,7 @@ func (c *Controller) configurationKind() kind[*v1.Configuration] {
 func (c *Controller) reconcileConfiguration(ctx context.Context, k key) error {
 	stored, err := c.listers.configurations.Configurations(k.Namespace).Get(k.Name)
 	if apierrs.IsNotFound(err) {
+		c.wrote.configurations.forget(k)
 		return nil
 	} else if err != nil {
 		return err

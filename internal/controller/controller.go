@@ -77,6 +77,7 @@ type Controller struct {
 	mappingQueue, tableQueue, viewQueue, podQueue               *queue
 	settingsQueue, claimQueue                                   *queue
 
+	wrote    statuses
 	hashes   *hashes // the table queue alone uses it
 	digests  *digestResolver
 	scalers  *scalerSet
@@ -114,6 +115,7 @@ func New(conf Config) (*Controller, error) {
 	}
 	c.informers, c.listers = newInformers(c.kube, c.serving, c.net)
 	c.access = newAPIAccess(c)
+	c.wrote = newStatuses()
 	c.hashes = newHashes(c.log)
 	c.digests = newDigestResolver(c)
 	c.boxes = newBoxSet(c)

@@ -30,6 +30,7 @@ const claimFinalizer = "domainmappings.serving.knative.dev"
 
 func (c *Controller) mappingKind() kind[*v1beta1.DomainMapping] {
 	return kind[*v1beta1.DomainMapping]{
+		wrote:  c.wrote.mappings,
 		copy:   (*v1beta1.DomainMapping).DeepCopy,
 		status: func(o *v1beta1.DomainMapping) any { return &o.Status },
 		move:   func(from, onto *v1beta1.DomainMapping) { onto.Status = from.Status },
@@ -45,6 +46,7 @@ func (c *Controller) mappingKind() kind[*v1beta1.DomainMapping] {
 func (c *Controller) reconcileMapping(ctx context.Context, k key) error {
 	stored, err := c.listers.mappings.DomainMappings(k.Namespace).Get(k.Name)
 	if apierrs.IsNotFound(err) {
+		c.wrote.mappings.forget(k)
 		return nil
 	} else if err != nil {
 		return err

@@ -115,14 +115,12 @@ func (c *Controller) onSecret(k key, obj any) {
 // onData looks again at what refers to a ConfigMap, Secret or claim: new instances get the new values, and the files of those
 // that run are replaced.
 func (c *Controller) onData(k key) {
-	revisions, err := c.listers.revisions.Revisions(k.Namespace).List(labels.Everything())
+	revisions, err := indexed[*v1.Revision](c.informers.revisions, byData, k.Namespace, k.Name)
 	if err != nil {
 		return
 	}
 	for _, rev := range revisions {
-		if refersTo(&rev.Spec.PodSpec, k.Name) {
-			c.revisionQueue.addName(rev.Namespace, rev.Name)
-		}
+		c.revisionQueue.addName(rev.Namespace, rev.Name)
 	}
 	c.boxes.refreshNamed(k)
 	c.pods.dataChanged(k)

@@ -3,8 +3,10 @@ package controller
 import (
 	"errors"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
+	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
 	"knative.dev/serving/pkg/apis/serving"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
 	"knative.dev/serving/pkg/apis/serving/v1beta1"
@@ -18,8 +20,10 @@ const (
 	byTarget = "target"
 	// byConfiguration finds revisions by the configuration they are labelled with.
 	byConfiguration = "configuration"
-	// byRevision finds Pods by the revision they are labelled with.
+	// byRevision finds Pods by the revision they are labelled with, and Ingresses by the revisions they split traffic between.
 	byRevision = "revision"
+	// byData finds revisions and Pods by the ConfigMaps, Secrets and claims they refer to.
+	byData = "data"
 )
 
 // index adds the indexes. It has to be done before the informers start.
@@ -61,7 +65,49 @@ func (s *informerSet) index() error {
 		s.revisions.AddIndexers(cache.Indexers{byConfiguration: labelled(serving.ConfigurationLabelKey)}),
 		s.coreServices.AddIndexers(cache.Indexers{byRoute: labelled(serving.RouteLabelKey)}),
 		s.pods.AddIndexers(cache.Indexers{byRevision: labelled(serving.RevisionLabelKey)}),
+		s.revisions.AddIndexers(cache.Indexers{byData: func(obj any) ([]string, error) {
+			if rev, ok := obj.(*v1.Revision); ok {
+				return dataKeys(rev.Namespace, &rev.Spec.PodSpec), nil
+			}
+			return nil, nil
+		}}),
+		s.pods.AddIndexers(cache.Indexers{byData: func(obj any) ([]string, error) {
+			if pod, ok := obj.(*corev1.Pod); ok {
+				return dataKeys(pod.Namespace, &pod.Spec), nil
+			}
+			return nil, nil
+		}}),
+		s.ingresses.AddIndexers(cache.Indexers{byRevision: splitRevisions}),
 	)
+}
+
+// dataKeys are the keys of what a pod refers to.
+func dataKeys(namespace string, pod *corev1.PodSpec) []string {
+	var keys []string
+	for name := range referred(pod) {
+		keys = append(keys, indexKey(namespace, name))
+	}
+	return keys
+}
+
+// splitRevisions are the revisions that an Ingress splits traffic between.
+func splitRevisions(obj any) ([]string, error) {
+	ing, ok := obj.(*netv1alpha1.Ingress)
+	if !ok {
+		return nil, nil
+	}
+	var keys []string
+	for i := range ing.Spec.Rules {
+		if ing.Spec.Rules[i].HTTP == nil {
+			continue
+		}
+		for _, path := range ing.Spec.Rules[i].HTTP.Paths {
+			for _, split := range path.Splits {
+				keys = append(keys, indexKey(split.ServiceNamespace, split.ServiceName))
+			}
+		}
+	}
+	return keys, nil
 }
 
 func indexKey(namespace, name string) string { return namespace + "/" + name }

@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrs "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"knative.dev/serving/pkg/apis/serving"
 
 	"github.com/fairlead-dev/fairlead/internal/oci"
@@ -100,12 +99,12 @@ func (r *podRunner) add(k key, p *plainPod) {
 
 // dataChanged starts pods anew that could not be made because something they refer to was missing.
 func (r *podRunner) dataChanged(k key) {
-	pods, err := r.c.listers.pods.Pods(k.Namespace).List(labels.Everything())
+	pods, err := indexed[*corev1.Pod](r.c.informers.pods, byData, k.Namespace, k.Name)
 	if err != nil {
 		return
 	}
 	for _, pod := range pods {
-		if !shownByUs(pod) && r.get(key{Namespace: pod.Namespace, Name: pod.Name}) == nil && refersTo(&pod.Spec, k.Name) {
+		if !shownByUs(pod) && r.get(key{Namespace: pod.Namespace, Name: pod.Name}) == nil {
 			r.c.podQueue.addName(pod.Namespace, pod.Name)
 		}
 	}

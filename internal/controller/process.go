@@ -2,13 +2,17 @@ package controller
 
 import (
 	"context"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrs "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 	"knative.dev/pkg/reconciler"
+	v1 "knative.dev/serving/pkg/apis/serving/v1"
+	"knative.dev/serving/pkg/apis/serving/v1beta1"
 )
 
 // object is a Knative object whose status this package writes.
@@ -26,12 +30,72 @@ type kind[T object] struct {
 	move   func(from, onto T)
 	update func(context.Context, T) (T, error)
 	get    func(context.Context, key) (T, error)
+	// wrote is what was written lately.
+	wrote *written[T]
+}
+
+// statuses are the objects whose status was written lately, by kind.
+type statuses struct {
+	services       *written[*v1.Service]
+	configurations *written[*v1.Configuration]
+	routes         *written[*v1.Route]
+	revisions      *written[*v1.Revision]
+	mappings       *written[*v1beta1.DomainMapping]
+}
+
+func newStatuses() statuses {
+	return statuses{
+		services: newWritten[*v1.Service](), configurations: newWritten[*v1.Configuration](), routes: newWritten[*v1.Route](),
+		revisions: newWritten[*v1.Revision](), mappings: newWritten[*v1beta1.DomainMapping](),
+	}
+}
+
+// written remembers the objects of one kind as they were after this program's last write, until the informer has them too. Without it,
+// what is reconciled again right after a write starts from the object before it: its next write meets a conflict.
+type written[T object] struct {
+	mu      sync.Mutex // guards objects
+	objects map[key]T
+}
+
+func newWritten[T object]() *written[T] { return &written[T]{objects: map[key]T{}} }
+
+// newer gives what was written, if that is newer than what the informer holds, or what the informer holds. Neither may be changed.
+func (w *written[T]) newer(stored T) T {
+	k := key{Namespace: stored.GetNamespace(), Name: stored.GetName()}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ours, ok := w.objects[k]
+	if !ok {
+		return stored
+	}
+	order, err := resourceversion.CompareResourceVersion(ours.GetResourceVersion(), stored.GetResourceVersion())
+	if err == nil && order > 0 && ours.GetUID() == stored.GetUID() {
+		return ours
+	}
+	delete(w.objects, k)
+	return stored
+}
+
+// keep remembers an object as the API answered it.
+func (w *written[T]) keep(obj T) {
+	obj.SetManagedFields(nil)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.objects[key{Namespace: obj.GetNamespace(), Name: obj.GetName()}] = obj
+}
+
+// forget drops an object that is gone.
+func (w *written[T]) forget(k key) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.objects, k)
 }
 
 // process reconciles one object as Knative does: conditions initialised, Ready unknown until a new generation was
 // handled, transition times kept where nothing changed, the status written once and only when it differs. An
 // error of reconcile does not keep the status from being written.
 func process[T object](ctx context.Context, c *Controller, k kind[T], stored T, reconcile func(context.Context, T) error) error {
+	stored = k.wrote.newer(stored)
 	obj := k.copy(stored)
 	reconciler.PreProcessReconcile(ctx, obj)
 	failed := reconcile(ctx, obj)
@@ -50,7 +114,11 @@ func process[T object](ctx context.Context, c *Controller, k kind[T], stored T, 
 // writeStatus writes the status of obj. Where somebody else wrote the object meanwhile, the status goes onto the
 // newer one as long as its spec is the same; a new spec is for the next reconciliation.
 func writeStatus[T object](ctx context.Context, k kind[T], obj T) error {
-	_, err := k.update(ctx, obj)
+	answer, err := k.update(ctx, obj)
+	if err == nil {
+		k.wrote.keep(answer)
+		return nil
+	}
 	if !apierrs.IsConflict(err) {
 		return ignoreGone(err)
 	}
@@ -63,7 +131,9 @@ func writeStatus[T object](ctx context.Context, k kind[T], obj T) error {
 		return conflict
 	}
 	k.move(obj, newer)
-	_, err = k.update(ctx, newer)
+	if answer, err = k.update(ctx, newer); err == nil {
+		k.wrote.keep(answer)
+	}
 	return ignoreGone(err)
 }
 

@@ -16,6 +16,7 @@ import (
 
 func (c *Controller) revisionKind() kind[*v1.Revision] {
 	return kind[*v1.Revision]{
+		wrote:  c.wrote.revisions,
 		copy:   (*v1.Revision).DeepCopy,
 		status: func(o *v1.Revision) any { return &o.Status },
 		move:   func(from, onto *v1.Revision) { onto.Status = from.Status },
@@ -31,6 +32,7 @@ func (c *Controller) revisionKind() kind[*v1.Revision] {
 func (c *Controller) reconcileRevision(ctx context.Context, k key) error {
 	stored, err := c.listers.revisions.Revisions(k.Namespace).Get(k.Name)
 	if apierrs.IsNotFound(err) {
+		c.wrote.revisions.forget(k)
 		c.scalers.retire(k)
 		c.digests.forget(k)
 		c.viewQueue.add(k)

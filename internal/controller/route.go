@@ -27,6 +27,7 @@ import (
 
 func (c *Controller) routeKind() kind[*v1.Route] {
 	return kind[*v1.Route]{
+		wrote:  c.wrote.routes,
 		copy:   (*v1.Route).DeepCopy,
 		status: func(o *v1.Route) any { return &o.Status },
 		move:   func(from, onto *v1.Route) { onto.Status = from.Status },
@@ -42,6 +43,7 @@ func (c *Controller) routeKind() kind[*v1.Route] {
 func (c *Controller) reconcileRoute(ctx context.Context, k key) error {
 	stored, err := c.listers.routes.Routes(k.Namespace).Get(k.Name)
 	if apierrs.IsNotFound(err) {
+		c.wrote.routes.forget(k)
 		return c.unlabelRoute(ctx, k)
 	} else if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 
 func (c *Controller) serviceKind() kind[*v1.Service] {
 	return kind[*v1.Service]{
+		wrote:  c.wrote.services,
 		copy:   (*v1.Service).DeepCopy,
 		status: func(s *v1.Service) any { return &s.Status },
 		move:   func(from, onto *v1.Service) { onto.Status = from.Status },
@@ -33,6 +34,7 @@ func (c *Controller) serviceKind() kind[*v1.Service] {
 func (c *Controller) reconcileService(ctx context.Context, k key) error {
 	stored, err := c.listers.services.Services(k.Namespace).Get(k.Name)
 	if apierrs.IsNotFound(err) {
+		c.wrote.services.forget(k)
 		return nil
 	} else if err != nil {
 		return err

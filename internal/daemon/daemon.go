@@ -94,7 +94,10 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 	settled := func() {}
 	if os.Getenv("GOGC") == "" {
 		defer debug.SetGCPercent(debug.SetGCPercent(startGCPercent))
-		settled = func() { debug.SetGCPercent(gcPercent) }
+		settled = func() {
+			debug.SetGCPercent(gcPercent)
+			go pace(ctx)
+		}
 	}
 	return d.parts.run(ctx, func() {
 		settled()

@@ -50,6 +50,52 @@ func (r *resting) look(now heapUse) bool {
 	return true
 }
 
+// burstBytes is how much the heap may grow between two collections while so much is allocated that there would be several a second.
+const burstBytes = 192 << 20
+
+// paceEvery is how often it is looked how much is allocated.
+const paceEvery = time.Second
+
+// pacing decides how far the heap may grow between two collections. A heap that is kept small all the time is paid for with a third of the
+// processor time of a burst, such as a thousand services applied at once; so a burst may have memory for as long as it lasts.
+type pacing struct {
+	allocated uint64
+	percent   int // in force
+	quiet     int // times in a row that gcPercent would have done
+}
+
+// look gives the percentage that Go's collector should have, given what the heap is.
+func (p *pacing) look(now heapUse) int {
+	since := now.allocated - p.allocated
+	p.allocated = now.allocated
+	if since < now.live*gcPercent/100 { // less than one collection in this time
+		if p.quiet++; p.quiet >= int(restEvery/paceEvery) {
+			p.percent = gcPercent
+		}
+		return p.percent
+	}
+	p.quiet = 0
+	p.percent = max(gcPercent, int(burstBytes*100/max(now.live, 1<<20)))
+	return p.percent
+}
+
+// pace lets the heap grow in bursts, until ctx ends.
+func pace(ctx context.Context) {
+	tick := time.NewTicker(paceEvery)
+	defer tick.Stop()
+	p := pacing{allocated: readHeap().allocated, percent: gcPercent}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if before := p.percent; p.look(readHeap()) != before {
+				debug.SetGCPercent(p.percent)
+			}
+		}
+	}
+}
+
 // giveBack collects when the daemon has come to rest after work: Go's own collector lets garbage of a burst lie for as
 // long as nothing new is allocated, which on a machine that is shared with the user's code costs more than one collection.
 func giveBack(ctx context.Context) {

@@ -34,3 +34,35 @@ func TestReadHeap(t *testing.T) {
 		t.Errorf("held %d bytes, less than one slice", after.held)
 	}
 }
+
+func TestHeapGrowsInBursts(t *testing.T) {
+	const mb = 1 << 20
+	p := pacing{percent: gcPercent}
+	use := heapUse{live: 100 * mb}
+	step := func(allocated uint64) int {
+		use.allocated += allocated
+		return p.look(use)
+	}
+	if got := step(10 * mb); got != gcPercent {
+		t.Errorf("at rest: %d, want %d", got, gcPercent)
+	}
+	if got, want := step(60*mb), 192; got != want {
+		t.Errorf("in a burst: %d, want %d", got, want)
+	}
+	use.live = 800 * mb
+	if got := step(600 * mb); got != gcPercent {
+		t.Errorf("in a burst with a large heap: %d, want %d", got, gcPercent)
+	}
+	use.live = 100 * mb
+	if got, want := step(60*mb), 192; got != want {
+		t.Errorf("in a burst again: %d, want %d", got, want)
+	}
+	for n := range int(restEvery/paceEvery) - 1 {
+		if got, want := step(mb), 192; got != want {
+			t.Fatalf("quiet for %d s: %d, want %d: bursts have pauses", n+1, got, want)
+		}
+	}
+	if got := step(mb); got != gcPercent {
+		t.Errorf("after the burst: %d, want %d", got, gcPercent)
+	}
+}

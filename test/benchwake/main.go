@@ -121,12 +121,20 @@ func (h *host) among(ctx context.Context, o options) error {
 	have := o.services
 	for _, n := range o.defined {
 		if n > have {
+			before, err := h.cpuTime()
+			if err != nil {
+				return err
+			}
 			created, ready, err := h.define(ctx, have, n)
 			if err != nil {
 				return err
 			}
-			more := float64(n - have)
-			fmt.Printf("| %d services defined by %d clients: %.0f created a second, %.0f ready a second | | | |\n", n, definers, more/created.Seconds(), more/ready.Seconds())
+			after, err := h.cpuTime()
+			if err != nil {
+				return err
+			}
+			fmt.Printf("| %d services defined by %d clients: %.0f created a second, %.0f ready a second (%s, quarter by quarter), %.0f ms of a processor each | | | |\n",
+				n, definers, float64(n-have)/created.Seconds(), float64(n-have)/ready[len(ready)-1].Seconds(), quarters(ready), float64((after-before).Milliseconds())/float64(n-have))
 			have = n
 		}
 		if err := h.allAtZero(ctx); err != nil {
@@ -142,6 +150,21 @@ func (h *host) among(ctx context.Context, o options) error {
 		report(fmt.Sprintf("wake 1 with %d services defined", n), waits)
 	}
 	return nil
+}
+
+// quarters tells how many things were done a second in each quarter of them, given when each was: whether it becomes slower.
+func quarters(done []time.Duration) string {
+	var rates []string
+	var begun time.Duration
+	for q := range 4 {
+		first, last := q*len(done)/4, (q+1)*len(done)/4-1
+		if last < first {
+			continue
+		}
+		rates = append(rates, fmt.Sprintf("%.0f", float64(last-first+1)/(done[last]-begun).Seconds()))
+		begun = done[last]
+	}
+	return strings.Join(rates, ", ")
 }
 
 // report prints a row of the table.

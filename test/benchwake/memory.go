@@ -120,7 +120,8 @@ func (h *host) atRest(ctx context.Context, services int) error {
 		mb(f.daemon.file), mb(f.helper.proportional), f.instances.processes, mb(f.instances.proportional), mb(machine-h.machineBefore),
 		100*float64(after-before)/float64(restFor)))
 	name := fmt.Sprintf("rest-%d", services)
-	return errors.Join(h.saveProfile(ctx, "goroutine", name+".goroutine"), h.saveProfile(ctx, "heap?gc=1", name+".heap"))
+	return errors.Join(h.save(ctx, "debug/pprof/goroutine", name+".goroutine"), h.save(ctx, "debug/pprof/heap?gc=1", name+".heap"),
+		h.save(ctx, "metrics", name+".metrics"))
 }
 
 // restHeader is the head of the table that atRest fills.
@@ -131,9 +132,9 @@ const restHeader = `
 // restFor is how long the processor time at rest is measured.
 const restFor = 20 * time.Second
 
-// saveProfile keeps one of Go's profiles of the daemon where -profile was given, and just has it made otherwise.
-func (h *host) saveProfile(ctx context.Context, which, name string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.info.Metrics+"/debug/pprof/"+which, nil)
+// save keeps what the daemon answers beside its metrics, as one of Go's profiles, where -profiles was given, and just has it made otherwise.
+func (h *host) save(ctx context.Context, which, name string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.info.Metrics+"/"+which, nil)
 	if err != nil {
 		return err
 	}
@@ -152,21 +153,45 @@ func (h *host) saveProfile(ctx context.Context, which, name string) error {
 		to = file
 	}
 	if _, err := io.Copy(to, response.Body); err != nil {
-		return fmt.Errorf("profile %s: %w", which, err)
+		return fmt.Errorf("reading %s of the daemon: %w", which, err)
 	}
 	return nil
 }
 
-// cpuTime is how much processor time the daemon has used.
+// cpuTime is how much processor time the daemon, its helper and the programs that these have waited for have used.
 func (h *host) cpuTime() (time.Duration, error) {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(h.cmd.Process.Pid), "stat"))
+	used, err := processTime(h.cmd.Process.Pid)
+	if err != nil {
+		return 0, err
+	}
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", h.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, thread := range threads {
+		children, _ := os.ReadFile(thread) // none if the thread is gone
+		for _, word := range strings.Fields(string(children)) {
+			pid, err := strconv.Atoi(word)
+			if err != nil {
+				return 0, err
+			}
+			more, _ := processTime(pid) // 0 if it is gone: it is among those waited for
+			used += more
+		}
+	}
+	return used, nil
+}
+
+// processTime is the processor time of a process and of the children it has waited for.
+func processTime(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
 		return 0, err
 	}
 	_, rest, _ := strings.Cut(string(text), ") ")
 	fields := strings.Fields(rest)
 	var ticks int64
-	for _, field := range fields[11:13] {
+	for _, field := range fields[11:15] {
 		n, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
 			return 0, err

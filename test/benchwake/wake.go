@@ -62,14 +62,26 @@ func whenReady(ctx context.Context, changes watch.Interface) error {
 }
 
 // define makes services from one number to another that are not proved by an instance, by many clients at once, and waits until all
-// are Ready. It gives the time of the creations and of everything.
-func (h *host) define(ctx context.Context, from, to int) (created, ready time.Duration, err error) {
+// are Ready. It gives the time of the creations, and when each service was ready, in that order.
+func (h *host) define(ctx context.Context, from, to int) (created time.Duration, ready []time.Duration, err error) {
+	var profiling sync.WaitGroup
+	defer profiling.Wait()
+	if h.profiles != "" {
+		profiling.Go(func() {
+			err = errors.Join(err, h.save(ctx, "debug/pprof/profile?seconds=20", fmt.Sprintf("define-%d.cpu", to)))
+		})
+	}
 	begin := time.Now()
 	numbers := make(chan int, to-from)
 	for i := from; i < to; i++ {
 		numbers <- i
 	}
 	close(numbers)
+	changes, err := h.serving.ServingV1().Services("default").Watch(ctx, metav1.ListOptions{}) // begins with what is there
+	if err != nil {
+		return 0, nil, err
+	}
+	defer changes.Stop()
 	errs := make([]error, definers)
 	var group sync.WaitGroup
 	for n := range errs {
@@ -82,30 +94,29 @@ func (h *host) define(ctx context.Context, from, to int) (created, ready time.Du
 			}
 		})
 	}
-	group.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return 0, 0, err
-	}
-	created = time.Since(begin)
-	changes, err := h.serving.ServingV1().Services("default").Watch(ctx, metav1.ListOptions{}) // begins with what is there
-	if err != nil {
-		return 0, 0, err
-	}
-	defer changes.Stop()
+	done := make(chan struct{})
+	go func() {
+		group.Wait()
+		created = time.Since(begin)
+		close(done)
+	}()
 	// A list of all of them every second would be a good part of what is measured.
-	waiting := to
-	for done := map[string]bool{}; waiting > 0; {
+	for seen := map[string]bool{}; len(seen) < to; {
 		event, open := <-changes.ResultChan()
 		s, ok := event.Object.(*servingv1.Service)
 		switch {
 		case !open || !ok:
-			return 0, 0, errors.Join(context.Cause(ctx), errors.New("the watch ended before all services were ready"))
-		case s.IsReady() && !done[s.Name]:
-			done[s.Name] = true
-			waiting--
+			<-done
+			return 0, nil, errors.Join(append(errs, context.Cause(ctx), errors.New("the watch ended before all services were ready"))...)
+		case s.IsReady() && !seen[s.Name]:
+			seen[s.Name] = true
+			if len(seen) > from {
+				ready = append(ready, time.Since(begin))
+			}
 		}
 	}
-	return created, time.Since(begin), nil
+	<-done
+	return created, ready, errors.Join(errs...)
 }
 
 // definers is how many clients define services at the same time.
