@@ -124,7 +124,7 @@ func (m *Manager) build(ctx context.Context, conn *helper.Client, spec Spec) (_ 
 			i.sockets.Close()
 		}
 	}()
-	l.state = State{Phase: PhaseCreated, Created: time.Now(), Users: seen.users}
+	l.state = State{Phase: PhaseCreated, Created: time.Now(), Users: seen.users, Isolation: spec.isolation()}
 	for _, c := range l.all() {
 		if err := l.create(ctx, c); err != nil {
 			return nil, fmt.Errorf("container %s: %w", c.spec.Name, err)

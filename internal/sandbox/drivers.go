@@ -3,6 +3,11 @@ package sandbox
 import (
 	"fmt"
 	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-dev/fairlead/internal/sandbox/bundle"
+	"github.com/fairlead-dev/fairlead/internal/sandbox/helper"
 )
 
 // InstallGVisor is a command that installs runsc as an ordinary user where Go is installed; GOBIN must be on the daemon's PATH. Built
@@ -55,4 +60,52 @@ func (d drivers) binary(name string) (string, error) {
 		return "", nil // this program itself
 	}
 	return "", fmt.Errorf("%w: there is no runtime %q, only crun, runc, runsc and process", ErrSpec, name)
+}
+
+// isolation says what keeps an instance apart.
+func (s Spec) isolation() Isolation {
+	if s.Runtime != "process" {
+		return Isolation{Runtime: s.Runtime}
+	}
+	confined := processConfinement()
+	for _, c := range append(slices.Clone(s.Init), s.Containers...) {
+		if c.SeccompUnconfined {
+			confined.filter = false
+		}
+		if c.AllowPrivilegeEscalation {
+			confined.privileges = false
+		}
+	}
+	return Isolation{Runtime: s.Runtime, Missing: confined.String()}
+}
+
+// confinement is what the process driver has in the place of a container runtime's.
+type confinement struct {
+	landlock           int // version; 0: none
+	filter, privileges bool
+}
+
+func processConfinement() confinement {
+	return confinement{landlock: helper.LandlockVersion(), filter: bundle.CanFilter(), privileges: true}
+}
+
+// String says for people what is missing and what there is.
+func (c confinement) String() string {
+	missing, has := []string{"no users of its own"}, []string{"namespaces", "resource limits"}
+	for _, part := range []struct {
+		there   bool
+		yes, no string
+	}{
+		{c.landlock > 0, fmt.Sprintf("Landlock (version %d)", c.landlock), "no Landlock"},
+		{c.filter, "a system call filter", "no system call filter"},
+		{c.privileges, "no new privileges", "new privileges by setuid programs"},
+	} {
+		if part.there {
+			has = append(has, part.yes)
+		} else {
+			missing = append(missing, part.no)
+		}
+	}
+	return "the process driver is no container isolation: " + strings.Join(missing, ", ") + "; what there is: " + strings.Join(has, ", ") +
+		"; run only code you trust"
 }

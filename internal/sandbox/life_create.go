@@ -63,7 +63,7 @@ func (l *life) bundleInput(c *run) (bundle.Input, error) {
 		MemoryBytes: r.MemoryBytes, LimitSwap: m.tree.Mode() == cgroup.V2, CPUMillis: r.CPUMillis,
 		CPURequestMillis: r.CPURequestMillis, Pids: r.Pids, OpenFiles: m.openFile,
 		CapAdd: c.spec.CapAdd, CapDrop: c.spec.CapDrop,
-		CompiledFilter:           l.i.spec.Runtime == "crun",
+		CompiledFilter:           l.i.spec.Runtime == "crun" || l.i.spec.Runtime == "process",
 		AllowPrivilegeEscalation: c.spec.AllowPrivilegeEscalation, SeccompUnconfined: c.spec.SeccompUnconfined,
 	}
 	in.OwnKernel, in.UnifiedLimits = l.i.spec.Runtime == "runsc", m.tree.Mode() == cgroup.V2
@@ -150,6 +150,7 @@ func statuses(runs []*run) []ContainerStatus {
 // restore puts the state machine where another daemon left it, corrected by what the helper knows.
 func (l *life) restore(rec record, listed helper.Listed) error {
 	l.state = rec.State
+	l.state.Isolation = rec.Spec.isolation() // a record of before may not have it
 	l.reason, l.message = rec.State.Reason, rec.State.Message
 	there := map[string]helper.ListedContainer{}
 	for _, c := range listed.Containers {
@@ -203,11 +204,11 @@ func (c *run) restore(s ContainerStatus, h helper.ListedContainer) {
 	}
 }
 
-// awake says whether a created container's user code has been let run: its fifo, if it has one, is gone then.
+// awake says whether a created container's user code has been let run: its fifo, if it has one, is gone then, or nobody's.
 func (c *run) awake() bool {
 	if c.made.Fifo == "" {
 		return c.made.Started
 	}
-	_, err := os.Lstat(c.made.Fifo)
-	return os.IsNotExist(err)
+	info, err := os.Lstat(c.made.Fifo)
+	return os.IsNotExist(err) || err == nil && info.Mode().Perm() == 0
 }

@@ -137,7 +137,7 @@ func (m *Manager) Info() Info {
 		info.Missing = append(info.Missing, "control groups have no freezer here: instances are frozen by SIGSTOP, which their programs can notice")
 	}
 	if m.drivers.preferred == "process" {
-		info.Missing = append(info.Missing, "the process driver is used: it has no system call filter and no rules for devices; run only code you trust")
+		info.Missing = append(info.Missing, processConfinement().String())
 	}
 	if m.cfg.UserNamespace == UsersOff {
 		info.Missing = append(info.Missing, "user namespaces are turned off: root in an instance is the machine's, without its powers")

@@ -49,6 +49,8 @@ type State struct {
 	ReadyAt time.Time `json:"readyAt,omitzero"`
 	// Users are those of the machine that the instance's users are.
 	Users Users `json:"users,omitzero"`
+	// Isolation says what keeps the instance apart.
+	Isolation Isolation `json:"isolation,omitzero"`
 	// Init and Containers are in the order of the Spec.
 	Init       []ContainerStatus `json:"init,omitempty"`
 	Containers []ContainerStatus `json:"containers"`
@@ -60,6 +62,14 @@ type Users struct {
 	// namespace, and Missing says why.
 	First   uint32 `json:"first,omitempty"`
 	Count   uint32 `json:"count,omitempty"`
+	Missing string `json:"missing,omitempty"`
+}
+
+// Isolation says what keeps an instance apart from the machine.
+type Isolation struct {
+	// Runtime is the driver: "crun", "runc", "runsc" or "process".
+	Runtime string `json:"runtime"`
+	// Missing says, for people, why this is not the isolation of a container, and what there is instead. Empty: it is.
 	Missing string `json:"missing,omitempty"`
 }
 

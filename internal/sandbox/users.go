@@ -65,26 +65,29 @@ func (m *Manager) openInstance(ctx context.Context, conn *helper.Client, spec Sp
 	if spec.UserNamespace == UsersRequired {
 		return view{}, nil, fmt.Errorf("%w: %s", ErrUserNamespace, missing)
 	}
-	if spec.UserNamespace != UsersOff && !helper.Rootless() { // Info says it already
-		m.tellUsers(spec.ID, missing)
+	switch iso := spec.isolation(); {
+	case iso.Missing != "":
+		m.tellOnce("an instance runs without container isolation", spec.ID, iso.Missing)
+	case spec.UserNamespace != UsersOff && !helper.Rootless(): // Info says it already
+		m.tellOnce("an instance runs without a user namespace: its root is the machine's, without its powers", spec.ID, missing)
 	}
 	opened, files, err := conn.Open(ctx, args)
 	return view{dir: opened.View, users: Users{Missing: missing}}, files, err
 }
 
-// tellUsers logs that an instance has no user namespace, each reason once aloud.
-func (m *Manager) tellUsers(id, missing string) {
+// tellOnce logs what an instance lacks, each reason once aloud.
+func (m *Manager) tellOnce(what, id, reason string) {
 	m.mu.Lock()
-	again := m.told[missing]
+	again := m.told[reason]
 	if len(m.told) < 1000 {
-		m.told[missing] = true
+		m.told[reason] = true
 	}
 	m.mu.Unlock()
 	log := m.log.Warn
 	if again {
 		log = m.log.Debug
 	}
-	log("an instance runs without a user namespace: its root is the machine's, without its powers", "instance", id, "reason", missing)
+	log(what, "instance", id, "reason", reason)
 }
 
 // mappedUsers is how many users an instance with a user namespace has.
@@ -99,7 +102,7 @@ func (m *Manager) withoutUsers(spec Spec) (string, error) {
 	case spec.UserNamespace == UsersOff:
 		return "they are turned off", nil
 	case spec.Runtime == "process":
-		return "the process driver has none", nil
+		return "the process driver gives none", nil
 	case spec.Runtime == "runsc":
 		return "gVisor keeps the instance's users to itself", nil
 	case helper.Rootless():

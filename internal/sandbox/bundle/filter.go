@@ -3,6 +3,7 @@ package bundle
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,15 +15,36 @@ import (
 // FilterAnnotation is where crun takes a compiled system call filter from, which replaces the list in the configuration.
 const FilterAnnotation = "run.oci.seccomp_bpf_data"
 
-// Filter compiles a system call filter to the base64 of a program for x86-64: a search tree over the numbers. What a library makes of the
+// Filter compiles a system call filter to the base64 of a program for this machine: a search tree over the numbers. What a library makes of the
 // same list walks it from top to bottom, for each architecture, and takes 17 ms to make and 2 ms to load, which a spare would pay
 // for when it is woken. Programs of other architectures (32 bits, x32) get the default answer for every call. Empty: this
-// machine is no x86-64, or the filter has conditions that are not known here; the runtime then compiles the list itself.
-func Filter(s *specs.LinuxSeccomp) string {
-	numbers := parseCallNumbers(callNumbers)
-	if len(numbers) == 0 {
+// machine is neither x86-64 nor 64-bit ARM, or the filter has conditions that are not known here; a runtime then compiles the list
+// itself.
+func Filter(s *specs.LinuxSeccomp) string { return filterFor(runtime.GOARCH, s) }
+
+// CanFilter says whether filters can be compiled for this machine.
+func CanFilter() bool {
+	_, numbers := machine(runtime.GOARCH)
+	return numbers != ""
+}
+
+// machine gives what the kernel calls an architecture, and its calls; none if they are not known here.
+func machine(goarch string) (audit uint32, calls string) {
+	switch goarch {
+	case "amd64":
+		return unix.AUDIT_ARCH_X86_64, callsX8664
+	case "arm64":
+		return unix.AUDIT_ARCH_AARCH64, callsAArch64
+	}
+	return 0, ""
+}
+
+func filterFor(goarch string, s *specs.LinuxSeccomp) string {
+	audit, calls := machine(goarch)
+	if calls == "" {
 		return ""
 	}
+	numbers := parseCallNumbers(calls)
 	verdicts := map[uint32][]insn{}
 	for _, c := range s.Syscalls {
 		for _, name := range c.Names {
@@ -41,7 +63,7 @@ func Filter(s *specs.LinuxSeccomp) string {
 		}
 	}
 	var out []byte
-	for _, i := range program(verdicts, returns(s.DefaultAction, s.DefaultErrnoRet)) {
+	for _, i := range program(audit, verdicts, returns(s.DefaultAction, s.DefaultErrnoRet)) {
 		out = binary.LittleEndian.AppendUint16(out, i.code)
 		out = append(out, i.jt, i.jf)
 		out = binary.LittleEndian.AppendUint32(out, i.k)
@@ -123,7 +145,7 @@ type span struct {
 	code  []insn
 }
 
-func program(verdicts map[uint32][]insn, otherwise insn) []insn {
+func program(audit uint32, verdicts map[uint32][]insn, otherwise insn) []insn {
 	spans := []span{{0, []insn{otherwise}}}
 	put := func(first uint32, code []insn) {
 		last := &spans[len(spans)-1]
@@ -148,7 +170,7 @@ func program(verdicts map[uint32][]insn, otherwise insn) []insn {
 	}
 	return append([]insn{
 		{code: opLoad, k: offArch},
-		{opEqual, 1, 0, unix.AUDIT_ARCH_X86_64},
+		{opEqual, 1, 0, audit},
 		otherwise,
 		{code: opLoad, k: offNumber},
 		{opFrom, 0, 1, x32Bit},

@@ -200,6 +200,23 @@ func (t *Tree) Enter(path string, pid int) error {
 	return nil
 }
 
+// EnterThread moves the calling thread into a group, where its children will be. Version 2 cannot part a process: all of it moves.
+func (t *Tree) EnterThread(path string) error {
+	file := "tasks"
+	if t.mode == V2 {
+		file = "cgroup.procs"
+	}
+	for _, root := range t.roots() {
+		if root == t.dirs["cpuset"] {
+			continue // as above
+		}
+		if err := os.WriteFile(filepath.Join(root, path, file), []byte("0"), 0); err != nil {
+			return fmt.Errorf("entering the control group %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
 // Procs lists the processes in a group and all groups below it. A group that is not there has none.
 func (t *Tree) Procs(path string) ([]int, error) {
 	seen := map[int]bool{}

@@ -255,5 +255,5 @@ func runtimeError(what string, c *container, logFile string, err error) error {
 			reason = string(exit.Stderr)
 		}
 	}
-	return fmt.Errorf("%s %s: %s", filepath.Base(c.args.Binary), what, reason)
+	return fmt.Errorf("%s %s: %s", c.args.Runtime, what, reason)
 }

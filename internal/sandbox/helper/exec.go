@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,13 +56,16 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 	args := []string{"exec", "--process", processFile, "--pid-file", e.pidFile}
 	if a.Console != "" {
 		args = append(args, "--tty", "--console-socket", a.Console)
+		if c.args.Runtime == "runc" { // it hands a terminal over only if it need not wait
+			args = append(args, "--detach")
+		}
 	}
 	if c.args.Runtime == gvisor {
 		args = append(args, "--internal-pid-file", e.insideFile())
 	}
 	cmd := s.commandLog(ctx, c, base+".log", append(args, c.id)...)
 	if c.args.Runtime == processDriver {
-		if cmd, err = s.processExec(ctx, c, a, processFile); err != nil {
+		if cmd, err = s.processExec(ctx, c, a, base); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -71,8 +75,13 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 		}
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = in[0], in[1], in[2]
 	}
-	err = s.reaper.run(cmd)
-	exit := Exit{Ended: time.Now()}
+	exit := Exit{}
+	if slices.Contains(cmd.Args, "--detach") {
+		exit.Code, err = s.runDetached(cmd, e.pidFile)
+	} else {
+		err = s.reaper.run(cmd)
+	}
+	exit.Ended = time.Now()
 	var failed *exec.ExitError
 	switch {
 	case err == nil:
@@ -89,6 +98,31 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 		return nil, nil, fmt.Errorf("running %s exec: %w", c.args.Runtime, err)
 	}
 	return exit, nil, nil
+}
+
+// runDetached runs a runtime that leaves a process behind, which comes to the helper, and waits for that. It gives its exit code.
+func (s *server) runDetached(cmd *exec.Cmd, pidFile string) (int, error) {
+	pid, err := func() (int, error) {
+		s.reaper.creating.RLock()
+		defer s.reaper.creating.RUnlock()
+		if err := s.reaper.run(cmd); err != nil {
+			return 0, err
+		}
+		data, err := os.ReadFile(pidFile)
+		if err != nil {
+			return 0, err
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+		if err == nil {
+			s.reaper.own(pid)
+		}
+		return pid, err
+	}()
+	if err != nil {
+		return 0, err
+	}
+	defer s.reaper.disown(pid)
+	return waitChild(pid), nil
 }
 
 // started says whether the runtime got as far as having a process.

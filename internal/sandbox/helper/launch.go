@@ -9,15 +9,14 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
 // The process driver runs a bundle without an OCI runtime: this same program, run once more, gives itself the namespaces, mounts and
-// user of config.json and becomes the container's program. It knows no system call filter, no device rules, no masked
-// paths and no user namespaces.
+// user of config.json, confines itself and becomes the container's program. It knows no device rules but that none can be made, and no
+// user namespaces.
 
 // Prefixes of what Main is called with to be a launcher.
 const (
@@ -86,7 +85,7 @@ func prepareLaunch(bundle string) (*specs.Spec, int, error) {
 	if _, err := lookPath(spec.Process); err != nil {
 		return nil, 0, err
 	}
-	return spec, fifo, nil
+	return spec, fifo, confine(spec, spec.Process)
 }
 
 func enterNetwork(path string) error {
@@ -261,7 +260,8 @@ func hide(l *specs.Linux) error {
 	return nil
 }
 
-// waitFifo waits for a byte. The fifo has no writer at first, which poll waits for and read would not.
+// waitFifo waits for a byte. The fifo has no writer at first, which poll waits for and read would not. Its mode tells a daemon that
+// comes later that the byte was taken.
 func waitFifo(fd int) error {
 	for {
 		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
@@ -272,7 +272,10 @@ func waitFifo(fd int) error {
 			return fmt.Errorf("waiting to be started: %w", err)
 		}
 		n, err := unix.Read(fd, make([]byte, 1))
-		if n == 1 || err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+		if n == 1 {
+			return unix.Fchmod(fd, 0)
+		}
+		if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
@@ -287,27 +290,8 @@ func become(p *specs.Process) error {
 	if err := unix.Chdir(p.Cwd); err != nil {
 		return fmt.Errorf("entering the working directory %s: %w", p.Cwd, err)
 	}
-	if err := dropCapabilities(p); err != nil {
+	if err := assume(p.User); err != nil {
 		return err
-	}
-	if p.NoNewPrivileges {
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			return fmt.Errorf("giving up new privileges: %w", err)
-		}
-	}
-	for _, l := range p.Rlimits {
-		if l.Type == "RLIMIT_NOFILE" {
-			if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: l.Soft, Max: l.Hard}); err != nil {
-				return fmt.Errorf("limiting open files: %w", err)
-			}
-		}
-	}
-	var groups []int
-	for _, g := range p.User.AdditionalGids {
-		groups = append(groups, int(g))
-	}
-	if err := errors.Join(syscall.Setgroups(groups), syscall.Setgid(int(p.User.GID)), syscall.Setuid(int(p.User.UID))); err != nil {
-		return fmt.Errorf("becoming user %d: %w", p.User.UID, err)
 	}
 	if err := unix.Exec(path, p.Args, p.Env); err != nil {
 		return fmt.Errorf("running %s: %w", path, err)
@@ -342,23 +326,4 @@ func lookPath(p *specs.Process) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("the program %q is not in the container's PATH: %w", name, os.ErrNotExist)
-}
-
-// capabilityNumbers are the names in the kernel's order.
-const capabilityNumbers = `CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
-	NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE
-	SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM
-	BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE`
-
-// dropCapabilities leaves in the bounding set what the container may have: root gets no more by execve, others get nothing.
-func dropCapabilities(p *specs.Process) error {
-	for n, name := range strings.Fields(capabilityNumbers) {
-		if p.Capabilities != nil && slices.Contains(p.Capabilities.Bounding, "CAP_"+name) {
-			continue
-		}
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("giving up CAP_%s: %w", name, err)
-		}
-	}
-	return nil
 }

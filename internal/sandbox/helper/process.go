@@ -2,16 +2,12 @@ package helper
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -103,90 +99,4 @@ func (s *server) enter(path string, pid int) error {
 		return nil
 	}
 	return s.tree.Enter(path, pid)
-}
-
-// processExec gives the command that runs a process in a launched container.
-func (s *server) processExec(ctx context.Context, c *container, a ExecArgs, processFile string) (*exec.Cmd, error) {
-	if a.Console != "" {
-		return nil, errors.New("the process driver gives no terminal: run the command without one")
-	}
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1], enterPrefix+strconv.Itoa(c.created.Pid)+":"+processFile)
-	cmd.Env = []string{}
-	return cmd, nil
-}
-
-// enter joins the namespaces of a launched container and runs a process there to its end.
-func enter(args string) int {
-	code, err := enterAndRun(args)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "fairlead:", err)
-		return 126
-	}
-	return code
-}
-
-func enterAndRun(args string) (int, error) {
-	runtime.LockOSThread()
-	pid, file, _ := strings.Cut(args, ":")
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return 0, err
-	}
-	var p specs.Process
-	if err := json.Unmarshal(data, &p); err != nil {
-		return 0, err
-	}
-	pidFile, err := os.Create(strings.TrimSuffix(file, ".json") + ".pid")
-	if err != nil {
-		return 0, err
-	}
-	defer pidFile.Close()
-	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a thread that shares its root cannot change mount namespaces
-		return 0, err
-	}
-	var fds []int
-	for _, ns := range []string{"net", "uts", "ipc", "pid", "mnt"} { // mnt last: it hides the others' paths
-		fd, err := unix.Open(filepath.Join("/proc", pid, "ns", ns), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return 0, err
-		}
-		fds = append(fds, fd)
-	}
-	for _, fd := range fds {
-		if err := unix.Setns(fd, 0); err != nil {
-			return 0, fmt.Errorf("entering the container: %w", err)
-		}
-	}
-	path, err := lookPath(&p)
-	if err != nil {
-		return 0, err
-	}
-	if err := dropCapabilities(&p); err != nil {
-		return 0, err
-	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return 0, err
-	}
-	child, err := syscall.ForkExec(path, p.Args, &syscall.ProcAttr{
-		Dir: p.Cwd, Env: p.Env, Files: []uintptr{0, 1, 2},
-		Sys: &syscall.SysProcAttr{
-			Credential: &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.AdditionalGids},
-		},
-	})
-	if err != nil {
-		return 0, fmt.Errorf("running %s: %w", path, err)
-	}
-	if _, err := pidFile.WriteString(strconv.Itoa(child)); err != nil {
-		return 0, err
-	}
-	var status unix.WaitStatus
-	for {
-		if _, err := unix.Wait4(child, &status, 0, nil); !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if status.Signaled() {
-		return 128 + int(status.Signal()), nil
-	}
-	return status.ExitStatus(), nil
 }

@@ -1,8 +1,8 @@
 package bundle
 
-// callNumbers lists the system calls of x86-64 in the order of their numbers. A number says where the following name stands;
+// callsX8664 lists the system calls of x86-64 in the order of their numbers. A number says where the following name stands;
 // the names after it follow without a gap.
-const callNumbers = `
+const callsX8664 = `
 	0 read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask
 	rt_sigreturn ioctl pread64 pwrite64 readv writev access pipe select sched_yield mremap msync mincore madvise shmget
 	shmat shmctl dup dup2 pause nanosleep getitimer alarm setitimer getpid sendfile socket connect accept sendto
