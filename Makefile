@@ -159,7 +159,7 @@ gen: gen-openapi ## rewrite what is generated: the reference of the command line
 
 # The API serves the schemas of these packages; kinds.NewScheme lists the same groups.
 OPENAPI_PACKAGES := $(addprefix k8s.io/api/,core/v1 apps/v1 batch/v1 discovery/v1 coordination/v1 rbac/v1 authentication/v1 \
-	authorization/v1 admissionregistration/v1 autoscaling/v1 events/v1) \
+	authorization/v1 admissionregistration/v1 autoscaling/v1 events/v1 policy/v1) \
 	$(addprefix k8s.io/apimachinery/pkg/,apis/meta/v1 runtime version api/resource util/intstr) \
 	k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1
 

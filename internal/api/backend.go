@@ -23,6 +23,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/fairlead-dev/fairlead/internal/api/kinds"
 )
 
 const (
@@ -54,9 +56,10 @@ func dialStore(endpoint string) (*kubernetes.Client, error) {
 
 // GetRESTOptions says how one resource is stored.
 func (b *backend) GetRESTOptions(resource schema.GroupResource, _ runtime.Object) (generic.RESTOptions, error) {
-	prefix := "/" + resource.Resource
-	if resource.Group != "" {
-		prefix = "/" + resource.Group + "/" + resource.Resource
+	stored := kinds.StoredAs(resource)
+	prefix := "/" + stored.Resource
+	if stored.Group != "" {
+		prefix = "/" + stored.Group + "/" + stored.Resource
 	}
 	config := storagebackend.NewDefaultConfig(keyPrefix, b.codec(resource))
 	return generic.RESTOptions{

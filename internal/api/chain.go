@@ -116,6 +116,7 @@ func (c *chain) config() (*genericapiserver.RecommendedConfig, error) {
 		return nil, err
 	}
 	c.guard.apply(config)
+	s.audit(config)
 	config.FeatureGate = utilfeature.DefaultFeatureGate
 	config.AdmissionControl, err = c.admission(config)
 	return config, err
@@ -180,7 +181,7 @@ func (c *chain) buildCore(config *genericapiserver.RecommendedConfig) error {
 		return fmt.Errorf("api: make server: %w", err)
 	}
 	c.core = core
-	storage, err := kinds.NewStorage(c.scheme, config.RESTOptionsGetter)
+	storage, err := kinds.NewStorage(c.scheme, kinds.Options{Getter: config.RESTOptionsGetter, EventTTL: c.server.cfg.EventTTL})
 	if err != nil {
 		return err
 	}

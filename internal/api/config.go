@@ -3,10 +3,12 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +44,10 @@ type Config struct {
 	// admission.MutationInterface, admission.ValidationInterface or both, and
 	// k8s.io/apiserver/pkg/admission/initializer.WantsExternalKubeClientSet for a client.
 	Admission []admission.Interface
+	// EventTTL is how long events are kept after their last change, at least a second; 0 is an hour.
+	EventTTL time.Duration
+	// Audit is the log of who asked for what.
+	Audit AuditLog
 	// Live answers pods/log, pods/exec, pods/attach and pods/portforward; nil answers 501 to them.
 	Live Live
 	// Version is the server's version for kubectl version, such as "v0.1.0"; empty is "v0.0.0".
@@ -122,6 +128,17 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Kubeconfig == "" {
 		c.Kubeconfig = filepath.Join(c.Dir, "kubeconfig")
+	}
+	if c.EventTTL == 0 {
+		c.EventTTL = time.Hour
+	}
+	if c.EventTTL < time.Second {
+		return c, fmt.Errorf("api: events cannot be kept for %s, only for a second or longer", c.EventTTL)
+	}
+	c.Definitions = append(slices.Clone(c.Definitions), aggregationDefinition())
+	var err error
+	if c.Audit, err = c.Audit.check(); err != nil {
+		return c, err
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

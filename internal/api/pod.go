@@ -88,7 +88,7 @@ func (d podDoor) mayCreate(ctx context.Context, name, subresource string) error 
 	return nil
 }
 
-// installPods adds the subresources behind Live, and the one of services that tells of pods which are gone.
+// installPods adds the subresources behind Live, evictions, and the subresource of services that tells of pods which are gone.
 func (c *chain) installPods(resources map[string]rest.Storage, a authorizer.Authorizer) {
 	door := podDoor{pods: resources["pods"].(rest.Getter), live: c.server.cfg.Live, authorizer: a, streams: c.streams}
 	resources["pods/log"] = &podLog{door}
@@ -96,4 +96,5 @@ func (c *chain) installPods(resources map[string]rest.Storage, a authorizer.Auth
 	resources["pods/attach"] = &podAttach{door}
 	resources["pods/portforward"] = &podForward{door}
 	resources["services/ended"] = &endedPods{live: c.server.cfg.Live}
+	resources["pods/eviction"] = &podEvict{resources["pods"].(rest.GracefulDeleter)}
 }

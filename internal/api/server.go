@@ -26,6 +26,7 @@ type Server struct {
 	identity   identity
 	adminToken string
 	loopToken  string
+	auditLog   *rotatingFile // nil: none
 }
 
 // New checks the configuration, makes or reads certificate and tokens, listens and writes the kubeconfig. It does not
@@ -53,16 +54,26 @@ func New(cfg Config) (*Server, error) {
 	if s.identity, err = loadIdentity(cfg.Dir, certificateNames(host, cfg.Names), time.Now()); err != nil {
 		return nil, err
 	}
+	if s.auditLog, err = cfg.Audit.open(); err != nil {
+		return nil, err
+	}
 	if s.listener = cfg.Listener; s.listener == nil {
 		s.listener, err = net.Listen("tcp", cfg.Listen)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("api: listen on %s (try another address with --api-listen): %w", cfg.Listen, err)
+		return nil, errors.Join(fmt.Errorf("api: listen on %s (try another address with --api-listen): %w", cfg.Listen, err), s.closeAudit())
 	}
 	if err := writeKubeconfig(cfg.Kubeconfig, s.AdminConfig()); err != nil {
-		return nil, errors.Join(err, s.listener.Close())
+		return nil, errors.Join(err, s.listener.Close(), s.closeAudit())
 	}
 	return s, nil
+}
+
+func (s *Server) closeAudit() error {
+	if s.auditLog == nil {
+		return nil
+	}
+	return s.auditLog.Close()
 }
 
 func isLoopback(host string) bool {
@@ -108,6 +119,7 @@ func (s *Server) Loopback() *rest.Config { return s.loopback.config(s.loopToken)
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer s.listener.Close()
 	defer s.loopback.Close()
+	defer s.closeAudit()
 	endpointmetrics.Register() // counts and times of requests, in the registry that all of k8s.io shares
 	chain, err := s.build()
 	if err != nil {

@@ -33,6 +33,12 @@ type Settings struct {
 	UserNamespaces string
 	// StoreQuota is the most the object store may take on disk, in bytes.
 	StoreQuota int64
+	// EventTTL is how long the API keeps events after their last change.
+	EventTTL time.Duration
+	// AuditLog is the file that tells who asked the API for what, "" for none; AuditLogLimit is the most bytes that it and the three files
+	// before it take.
+	AuditLog      string
+	AuditLogLimit int64
 	// Drain is how long requests in flight may take to finish when the daemon stops.
 	Drain time.Duration
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
@@ -74,6 +80,8 @@ func NewSettings() *Settings {
 		Runtime:          "auto",
 		UserNamespaces:   "auto",
 		StoreQuota:       4 << 30,
+		EventTTL:         time.Hour,
+		AuditLogLimit:    256 << 20,
 		Drain:            30 * time.Second,
 		HoldPorts:        30 * time.Second,
 		LogLevel:         "info",
@@ -106,6 +114,9 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.Runtime, "runtime", s.Runtime, "sandbox driver: auto, crun, runc or process (process does not isolate)")
 	flags.StringVar(&s.UserNamespaces, "userns", s.UserNamespaces, "user namespaces of instances: auto (where it can be), required or off")
 	flags.Int64Var(&s.StoreQuota, "store-quota", s.StoreQuota, "most bytes the object store may take on disk")
+	flags.DurationVar(&s.EventTTL, "event-ttl", s.EventTTL, "how long events are kept")
+	flags.StringVar(&s.AuditLog, "audit-log", s.AuditLog, "file that gets a line of JSON for each request to the API (audit.k8s.io/v1, level Metadata)")
+	flags.Int64Var(&s.AuditLogLimit, "audit-log-limit", s.AuditLogLimit, "most bytes the audit log may take, with the three files before the present one")
 	flags.DurationVar(&s.Drain, "drain", s.Drain, "how long requests in flight may take when the daemon stops")
 	flags.StringVar(&s.LogLevel, "log-level", s.LogLevel, "debug, info, warn or error")
 	flags.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
@@ -244,6 +255,12 @@ func (s *Settings) validate() error {
 	}
 	if s.StoreQuota < 16<<20 {
 		return fmt.Errorf("setting store-quota: %d bytes is too little, the least is %d", s.StoreQuota, 16<<20)
+	}
+	if s.EventTTL < time.Second {
+		return fmt.Errorf("setting event-ttl: %v is too short, the least is 1s", s.EventTTL)
+	}
+	if s.AuditLogLimit < 1<<20 {
+		return fmt.Errorf("setting audit-log-limit: %d bytes is too little, the least is %d", s.AuditLogLimit, 1<<20)
 	}
 	if s.HoldPorts < 0 {
 		return fmt.Errorf("setting hold-ports: %v is negative", s.HoldPorts)

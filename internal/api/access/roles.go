@@ -30,6 +30,7 @@ func viewRules() []rbacv1.PolicyRule {
 		rule([]string{"batch"}, []string{"jobs", "jobs/status"}, reading()),
 		rule([]string{"discovery.k8s.io"}, []string{"endpointslices"}, reading()),
 		rule([]string{"coordination.k8s.io"}, []string{"leases"}, reading()),
+		rule([]string{"events.k8s.io"}, []string{"events"}, reading()),
 		rule(knativeGroups(), []string{"*"}, reading()),
 	}
 }
@@ -40,12 +41,14 @@ func editRules() []rbacv1.PolicyRule {
 		rule([]string{""}, []string{"configmaps", "endpoints", "events", "persistentvolumeclaims", "pods", "secrets", "serviceaccounts", "services"}, writing()),
 		rule([]string{""}, []string{"secrets"}, reading()),
 		rule([]string{""}, []string{"pods/attach", "pods/exec", "pods/portforward"}, reading(), writing()),
+		rule([]string{""}, []string{"pods/eviction"}, []string{"create"}),
 		rule([]string{""}, []string{"serviceaccounts/token"}, []string{"create"}),
 		rule([]string{""}, []string{"serviceaccounts"}, []string{"impersonate"}),
 		rule([]string{"apps"}, []string{"deployments", "deployments/scale"}, writing()),
 		rule([]string{"batch"}, []string{"jobs"}, writing()),
 		rule([]string{"discovery.k8s.io"}, []string{"endpointslices"}, writing()),
 		rule([]string{"coordination.k8s.io"}, []string{"leases"}, writing()),
+		rule([]string{"events.k8s.io"}, []string{"events"}, writing()),
 		rule(knativeGroups(), []string{"*"}, writing()),
 	)
 }

@@ -45,6 +45,11 @@ func age(t metav1.Time, now time.Time) string {
 	return duration.HumanDuration(now.Sub(t.Time))
 }
 
+// reading gives the same columns for another type, of which object makes what they are for.
+func (c *columns) reading(object func(runtime.Object) runtime.Object) *columns {
+	return &columns{names: c.names, cells: func(o runtime.Object, now time.Time) []any { return c.cells(object(o), now) }}
+}
+
 // tables turns objects of a kind into tables.
 type tables struct {
 	columns  *columns

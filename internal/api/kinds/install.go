@@ -3,6 +3,7 @@ package kinds
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,8 +19,16 @@ import (
 // Storage is every resource of the table, by group and version and then by path ("pods", "pods/status").
 type Storage map[schema.GroupVersion]map[string]rest.Storage
 
+// Options say how kinds are stored.
+type Options struct {
+	// Getter gives storage to each resource.
+	Getter generic.RESTOptionsGetter
+	// EventTTL is how long events live after their last change, in whole seconds.
+	EventTTL time.Duration
+}
+
 // NewStorage opens the stores of all kinds.
-func NewStorage(s *Scheme, options generic.RESTOptionsGetter) (Storage, error) {
+func NewStorage(s *Scheme, options Options) (Storage, error) {
 	all := Storage{}
 	for _, r := range table() {
 		store, err := newStore(s, r, options)
@@ -57,7 +66,7 @@ func (r *REST) ShortNames() []string { return r.row.short }
 // Categories are the groups of kinds that contain this one.
 func (r *REST) Categories() []string { return r.row.categories }
 
-func newStore(s *Scheme, r *row, options generic.RESTOptionsGetter) (*REST, error) {
+func newStore(s *Scheme, r *row, options Options) (*REST, error) {
 	strategy := strategy{ObjectTyper: s.Scheme, NameGenerator: names.SimpleNameGenerator, row: r}
 	store := &registry.Store{
 		NewFunc:                   r.newObject,
@@ -71,10 +80,11 @@ func newStore(s *Scheme, r *row, options generic.RESTOptionsGetter) (*REST, erro
 		ResetFieldsStrategy:       strategy,
 		TableConvertor:            newTables(r),
 	}
-	if r.ttlSeconds > 0 {
-		store.TTLFunc = func(runtime.Object, uint64, bool) (uint64, error) { return r.ttlSeconds, nil }
+	if r.expires {
+		ttl := uint64(options.EventTTL / time.Second) //nolint:gosec // checked not to be negative
+		store.TTLFunc = func(runtime.Object, uint64, bool) (uint64, error) { return ttl, nil }
 	}
-	err := store.CompleteWithOptions(&generic.StoreOptions{RESTOptions: options, AttrFunc: r.attributes})
+	err := store.CompleteWithOptions(&generic.StoreOptions{RESTOptions: options.Getter, AttrFunc: r.attributes})
 	if err != nil {
 		return nil, fmt.Errorf("kinds: open store of %s: %w", r.plural, err)
 	}

@@ -13,6 +13,8 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,7 +28,7 @@ func groups() []func(*runtime.Scheme) error {
 	return []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, discoveryv1.AddToScheme, coordinationv1.AddToScheme,
 		rbacv1.AddToScheme, authenticationv1.AddToScheme, authorizationv1.AddToScheme, autoscalingv1.AddToScheme,
-		admissionregistrationv1.AddToScheme,
+		admissionregistrationv1.AddToScheme, eventsv1.AddToScheme, policyv1.AddToScheme,
 	}
 }
 
@@ -82,6 +84,9 @@ func ours(s *runtime.Scheme, gvk schema.GroupVersionKind) bool {
 
 // StorageCodec writes one group version as protobuf and reads whatever is stored.
 func (s *Scheme) StorageCodec(gv schema.GroupVersion) runtime.Codec {
+	if gv == eventsv1.SchemeGroupVersion {
+		return eventCodec{s.StorageCodec(corev1.SchemeGroupVersion)}
+	}
 	return runtime.NewCodec(
 		s.Codecs.EncoderForVersion(protobuf.NewSerializer(s.Scheme, s.Scheme), gv),
 		s.Codecs.DecoderToVersion(s.Codecs.UniversalDeserializer(), runtime.InternalGroupVersioner),

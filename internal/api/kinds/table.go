@@ -32,8 +32,8 @@ type row struct {
 	generation bool
 	// fields are the selectable fields besides the name; nil for none.
 	fields *selectable
-	// ttlSeconds is how long objects live after their last change; 0 is for ever.
-	ttlSeconds uint64
+	// expires says that objects are forgotten some time after their last change.
+	expires bool
 	// prepare normalizes an object before it is checked; old is nil on create.
 	prepare func(object, old runtime.Object)
 	// validate checks an object; old is nil on create.
@@ -90,7 +90,7 @@ func coreRows() []*row {
 		{gvk: gv.WithKind("PersistentVolumeClaim"), plural: "persistentvolumeclaims", singular: "persistentvolumeclaim", short: []string{"pvc"}, namespaced: true,
 			object: &corev1.PersistentVolumeClaim{}, list: &corev1.PersistentVolumeClaimList{}, status: true, validate: validateClaim, columns: claimColumns()},
 		{gvk: gv.WithKind("Event"), plural: "events", singular: "event", short: []string{"ev"}, namespaced: true, object: &corev1.Event{}, list: &corev1.EventList{},
-			fields: eventFields(), ttlSeconds: 3600, validate: validateEvent, columns: eventColumns()},
+			fields: eventFields(), expires: true, validate: validateEvent, columns: eventColumns()},
 		{gvk: gv.WithKind("Pod"), plural: "pods", singular: "pod", short: []string{"po"}, categories: []string{"all"}, namespaced: true, object: &corev1.Pod{}, list: &corev1.PodList{},
 			status: true, generation: true, fields: podFields(), prepare: preparePod, validate: validatePod, columns: podColumns()},
 	}
@@ -106,6 +106,7 @@ func workloadRows() []*row {
 			object: &discoveryv1.EndpointSlice{}, list: &discoveryv1.EndpointSliceList{}, generation: false, validate: validateEndpointSlice, columns: endpointSliceColumns()},
 		{gvk: coordinationv1.SchemeGroupVersion.WithKind("Lease"), plural: "leases", singular: "lease", namespaced: true,
 			object: &coordinationv1.Lease{}, list: &coordinationv1.LeaseList{}, columns: leaseColumns()},
+		eventRow(),
 	}
 }
 
