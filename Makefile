@@ -100,6 +100,16 @@ conformance-ko: ## let ko, which takes two minutes to compile, build and push to
 	GOBIN=$(CURDIR)/bin $(GO) install github.com/google/ko@v0.18.1
 	PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -v -run '^TestKo$$' ./internal/oci
 
+# The specification's module, whose schema is used: the newest that this module knows, and the one that the validator compiles with.
+SPEC_SCHEMA = $$($(GO) list -C $(1) -m -f '{{.Dir}}' github.com/opencontainers/runtime-spec)/schema
+
+.PHONY: conformance-bundles
+conformance-bundles: ## hold the bundles of instances of every kind to the OCI runtime specification, by oci-runtime-tool's code (as root)
+	$(GO) test -C test/ocivalidate .
+	$(GO) build -C test/ocivalidate -o $(CURDIR)/bin/ocivalidate .
+	FAIRLEAD_OCIVALIDATE="$(CURDIR)/bin/ocivalidate -schema $(call SPEC_SCHEMA,test/ocivalidate) -newest $(call SPEC_SCHEMA,.)" \
+		$(GO) test -count=1 -v -run '^TestBundlesAreValid$$' ./internal/sandbox
+
 .PHONY: conformance-http2
 conformance-http2: ## hold the gateway to h2spec
 	$(GO) build -modfile=tools/go.mod -o bin/h2spec github.com/summerwind/h2spec/cmd/h2spec
