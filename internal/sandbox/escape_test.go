@@ -37,6 +37,7 @@ func attempts(hostPort string) []attempt {
 		{"mount a tmpfs", "mount", []string{"/tmp", "tmpfs"}},
 		{"mount proc anew", "mount", []string{"/tmp", "proc"}},
 		{"remount control groups writable", "remount", []string{"/sys/fs/cgroup"}},
+		{"a new file among control groups", "write", []string{"/sys/fs/cgroup/new", "x"}},
 		{"remount /proc/sys writable", "remount", []string{"/proc/sys"}},
 		{"unmount what masks /proc/kcore", "umount", []string{"/proc/kcore"}},
 		{"new user namespace", "unshare", []string{number(unix.CLONE_NEWUSER)}},

@@ -219,6 +219,19 @@ func TestLivenessRestarts(t *testing.T) {
 	}
 }
 
+// TestLivenessWaitsForTheStart holds that a program which does not listen yet is not dead, even where one failure would do.
+func TestLivenessWaitsForTheStart(t *testing.T) {
+	m := start(t, sandbox.Config{})
+	i := startReady(t, m, web(t, func(s *sandbox.Spec) {
+		c := &s.Containers[0]
+		c.Liveness = &sandbox.Probe{HTTP: &sandbox.HTTPProbe{Port: 8080, Path: "/healthz"}, Period: 10 * time.Second, FailureThreshold: 1}
+		c.Env = append(c.Env, "START_DELAY=100ms")
+	}))
+	if s := i.State(); s.Containers[0].Restarts != 0 {
+		t.Errorf("restarted while it started: %+v", s.Containers[0])
+	}
+}
+
 func TestReadinessIsLost(t *testing.T) {
 	m := start(t, sandbox.Config{})
 	i := startReady(t, m, web(t, func(s *sandbox.Spec) {

@@ -97,11 +97,15 @@ func (l *life) stopProbes() {
 
 // runProbe asks until ctx ends and tells the owner every time a threshold turns the answer.
 func (i *Instance) runProbe(ctx context.Context, container string, run int, kind probeKind, p Probe, wasReady bool) {
-	if !wait(ctx, p.InitialDelay) {
-		return
-	}
 	fast := kind == readinessProbe && p.Period == 0 && !wasReady
 	period := cmp.Or(p.Period, slowPeriod)
+	delay := p.InitialDelay
+	if kind == livenessProbe && !wasReady {
+		delay = max(delay, period) // a program that has just been started is not yet dead, as a kubelet sees it too
+	}
+	if !wait(ctx, delay) {
+		return
+	}
 	interval := fastFirst
 	good, bad, told, tellOnce := 0, 0, 0, kind == livenessProbe
 	if wasReady {

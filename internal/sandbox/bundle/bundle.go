@@ -235,6 +235,8 @@ func masked() []string {
 	}
 }
 
+// readonly has /sys/fs/cgroup although its mount is read-only: where control groups are of version 1 that is a tmpfs with the controllers
+// in it, which crun leaves writable.
 func readonly() []string {
-	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/sys/fs/cgroup"}
 }
