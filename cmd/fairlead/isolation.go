@@ -25,6 +25,9 @@ func runtimeClass(isolation string) (*string, error) {
 
 // isolationAvailable refuses what the daemon's machine does not have, before anything is built for it.
 func isolationAvailable(term *terminal, isolation string, info daemon.Info) error {
+	if isolation == "" && len(info.Runtimes) > 0 && info.Runtimes[0] == "process" {
+		term.note("note: %s", noIsolation)
+	}
 	if isolation == "" {
 		return nil
 	}
@@ -40,7 +43,20 @@ func isolationAvailable(term *terminal, isolation string, info daemon.Info) erro
 			"install %s and start the daemon again, or --isolation %s", program, info.Runtimes[0])
 	}
 	if isolation == "process" {
-		term.note("note: --isolation process is for code you trust: it has no system call filter and no rules for devices")
+		term.note("note: %s", noIsolation)
 	}
 	return nil
+}
+
+// noIsolation is said of the process driver.
+const noIsolation = "the process driver is no container isolation: run only code you trust"
+
+// isolationAnnotation, in the status of a Service, says what keeps its instances apart; "none" for the process driver.
+const isolationAnnotation = "fairlead.dev/isolation"
+
+func isolationCell(isolation string) cell {
+	if isolation == "none" {
+		return cell{isolation, shadeWait}
+	}
+	return cell{text: isolation}
 }

@@ -23,7 +23,8 @@ func newListCommand(term *terminal) *cobra.Command {
 		Aliases: []string{"ls", "ps"},
 		Short:   "List services with their URLs",
 		Long: "List shows each service with its URL (with the port on which the gateway really listens), whether it is\n" +
-			"ready, its latest revision and how many instances run now.",
+			"ready, its latest revision, what isolates its instances (none: the process driver, for code you trust) and how\n" +
+			"many of them run now.",
 		Example: "  fairlead list -A\n  fairlead list -o json | jq -r '.items[].status.url'",
 		Args:    exactArgs(0),
 	}
@@ -87,7 +88,7 @@ func (c *client) printServices(ctx context.Context, term *terminal, list *servin
 	slices.SortFunc(list.Items, func(a, b servingv1.Service) int {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
-	t := table{header: []string{"NAME", "URL", "READY", "REASON", "LATEST", "INSTANCES", "AGE"}}
+	t := table{header: []string{"NAME", "URL", "READY", "REASON", "LATEST", "ISOLATION", "INSTANCES", "AGE"}}
 	if all {
 		t.header = append([]string{"NAMESPACE"}, t.header...)
 	}
@@ -97,7 +98,7 @@ func (c *client) printServices(ctx context.Context, term *terminal, list *servin
 		ready, reason := readyCell(s.Status.GetCondition(apis.ConditionReady))
 		row := []any{
 			s.Name, publicURL(s.Status.URL, info.Gateway), ready, reason, s.Status.LatestCreatedRevisionName,
-			instances[s.Namespace+"/"+s.Name], age(s.CreationTimestamp, now),
+			isolationCell(s.Status.Annotations[isolationAnnotation]), instances[s.Namespace+"/"+s.Name], age(s.CreationTimestamp, now),
 		}
 		if all {
 			row = append([]any{s.Namespace}, row...)

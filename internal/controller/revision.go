@@ -53,6 +53,7 @@ func (c *Controller) reconcileRevision(ctx context.Context, k key) error {
 // makeRevision resolves the images, hands the scaler its plan and tells how the instances do.
 func (c *Controller) makeRevision(ctx context.Context, rev *v1.Revision) error {
 	wasReady := rev.IsReady()
+	c.tellIsolation(&rev.Status.Status, rev.Spec.RuntimeClassName, rev.Labels)
 	rev.Status.LogURL = strings.ReplaceAll(c.settings().observability.LoggingURLTemplate, "${REVISION_UID}", string(rev.UID))
 	done, err := c.digests.resolve(ctx, rev, c.settings().deployment)
 	if missing := (*imageError)(nil); errors.As(err, &missing) {

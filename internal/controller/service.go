@@ -49,6 +49,8 @@ func (c *Controller) reconcileService(ctx context.Context, k key) error {
 // makeService keeps one Configuration and one Route of the service's name and folds their status into the
 // service's own.
 func (c *Controller) makeService(ctx context.Context, service *v1.Service) error {
+	template := service.Spec.GetTemplate()
+	c.tellIsolation(&service.Status.Status, template.Spec.RuntimeClassName, template.Labels)
 	config, err := c.serviceConfiguration(ctx, service)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -102,7 +103,7 @@ func podStatus(pod *corev1.Pod, one *podState) corev1.PodStatus {
 			Name: queueContainer, Image: queueImage, Ready: ready, Started: ptr.Bool(status.Phase == corev1.PodRunning), State: running,
 		})
 	}
-	status.Conditions = append(podConditions(one, ready), usersCondition(one)...)
+	status.Conditions = slices.Concat(podConditions(one, ready), usersCondition(one), isolationCondition(one))
 	if s.Phase == sandbox.PhaseGone {
 		status.Phase, status.Reason, status.Message = endPhase(s), s.Reason, s.Message
 	}

@@ -186,7 +186,7 @@ func missingWords(text string, words ...string) (missing []string) {
 
 func (h host) checkRuntimes(ctx context.Context, wanted string) []Finding {
 	if wanted == "process" {
-		return []Finding{warning("choose another driver with --runtime", "the process driver was asked for: it does not isolate")}
+		return []Finding{warning("choose another driver with --runtime", "%s", sandbox.ProcessDriver())}
 	}
 	var findings []Finding
 	found := map[string]bool{}

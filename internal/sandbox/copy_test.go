@@ -13,7 +13,12 @@ import (
 )
 
 func TestCopy(t *testing.T) {
-	m := start(t, sandbox.Config{})
+	for _, runtime := range sharingKernel() {
+		t.Run(runtime, func(t *testing.T) { testCopy(t, start(t, sandbox.Config{Runtime: runtime})) })
+	}
+}
+
+func testCopy(t *testing.T, m *testManager) {
 	i := startReady(t, m, web(t))
 	var in bytes.Buffer
 	w := tar.NewWriter(&in)

@@ -85,6 +85,9 @@ type confinement struct {
 	filter, privileges bool
 }
 
+// ProcessDriver says for people what the process driver lacks on this machine, and what it has.
+func ProcessDriver() string { return processConfinement().String() }
+
 func processConfinement() confinement {
 	return confinement{landlock: helper.LandlockVersion(), filter: bundle.CanFilter(), privileges: true}
 }

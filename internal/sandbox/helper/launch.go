@@ -307,9 +307,9 @@ func lookPath(p *specs.Process) (string, error) {
 			name = filepath.Join(p.Cwd, name)
 		}
 		if info, err := os.Stat(name); err != nil {
-			return "", fmt.Errorf("the program %s: %w", name, err)
+			return "", fmt.Errorf("the executable file %s: %w", name, err)
 		} else if info.IsDir() || info.Mode()&0o111 == 0 {
-			return "", fmt.Errorf("the program %s: %w", name, os.ErrPermission)
+			return "", fmt.Errorf("the executable file %s: %w", name, os.ErrPermission)
 		}
 		return name, nil
 	}
@@ -325,5 +325,5 @@ func lookPath(p *specs.Process) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("the program %q is not in the container's PATH: %w", name, os.ErrNotExist)
+	return "", fmt.Errorf("the executable file %q is not in the container's PATH: %w", name, os.ErrNotExist)
 }
