@@ -120,6 +120,15 @@ conformance-acme: ## let the gateway get certificates from Pebble, the ACME serv
 	GOBIN=$(CURDIR)/bin $(GO) install github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.0
 	FAIRLEAD_PEBBLE=$(CURDIR)/bin/pebble $(GO) test -count=1 -v -run '^TestACME$$' ./internal/gateway
 
+GVISOR_VERSION := $(shell sed -n 's/^const gvisorVersion = "\(.*\)"$$/\1/p' internal/sandbox/drivers.go)
+
+.PHONY: conformance-gvisor
+conformance-gvisor: ## hold gVisor to the tests of every driver, the attempts to escape, and a service from deploy to wake (as root; compiles runsc)
+	CGO_ENABLED=0 GOBIN=$(CURDIR)/bin $(GO) install gvisor.dev/gvisor/runsc@$(GVISOR_VERSION)
+	PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -v -run '^(TestDriverContract|TestEscape|TestNotAProgram)$$/^runsc$$' ./internal/sandbox
+	SANDBOX_TEST_RUNTIME=runsc PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -skip '^(TestEscape|TestMissingRuntime)$$' ./internal/sandbox
+	FAIRLEAD_GVISOR=1 PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -v -run '^TestGVisor$$' ./test/e2e
+
 .PHONY: churn
 churn: build ## send three times CHURN requests to a service while it is changed and the daemon is restarted, all the time (as root)
 	$(GO) run ./test/churn -binary bin/fairlead -requests $(CHURN)

@@ -39,6 +39,10 @@ func isolationAvailable(term *terminal, isolation string, info daemon.Info) erro
 		program = "runsc"
 	}
 	if !slices.Contains(info.Runtimes, program) {
+		if program == "runsc" {
+			return withTry(fmt.Errorf("--isolation gvisor: the daemon has no runsc; it has %s", strings.Join(info.Runtimes, ", ")),
+				"%s, then start the daemon again; or --isolation %s", daemon.InstallGVisor, info.Runtimes[0])
+		}
 		return withTry(fmt.Errorf("--isolation %s: the daemon has no %s; it has %s", isolation, program, strings.Join(info.Runtimes, ", ")),
 			"install %s and start the daemon again, or --isolation %s", program, info.Runtimes[0])
 	}

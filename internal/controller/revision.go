@@ -99,7 +99,9 @@ func (c *Controller) tellInstances(rev *v1.Revision, p *plan, state *scaleState)
 			rev.Status.MarkContainerHealthyFalse(v1.ExitCodeReason(f.code), message)
 		}
 	}
-	if state.waiting != "" && state.ready == 0 && state.exceeded {
+	if state.ready == 0 && state.refused {
+		rev.Status.MarkResourcesAvailableFalse("FailedCreate", state.waiting)
+	} else if state.waiting != "" && state.ready == 0 && state.exceeded {
 		rev.Status.MarkResourcesAvailableFalse("CreateContainerConfigError", state.waiting)
 	}
 	if state.ready > 0 {

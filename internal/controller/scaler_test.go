@@ -423,6 +423,26 @@ func TestScalerTellsWhatCannotBeMade(t *testing.T) {
 	})
 }
 
+func TestScalerTellsWhatIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := idleBench(t, nil, nil)
+		b.machine.refuse = fmt.Errorf("gVisor: %w: install it", sandbox.ErrRuntimeMissing)
+		b.begin()
+		defer b.end()
+		time.Sleep(time.Second)
+		if s := b.state(); !s.refused || s.exceeded || s.waiting == "" {
+			t.Fatalf("%+v", s)
+		}
+		b.machine.mu.Lock()
+		b.machine.refuse = errors.New("no space left")
+		b.machine.mu.Unlock()
+		time.Sleep(20 * time.Second)
+		if s := b.state(); s.refused || s.waiting == "" {
+			t.Fatalf("what may pass is said to be refused: %+v", s)
+		}
+	})
+}
+
 func TestScalerWaitsForCapacity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		big := func(p *plan) {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -28,8 +29,9 @@ type scaleState struct {
 	floor int32
 	// failure says how a container ended while nothing is ready; nil where none did.
 	failure *failure
-	// waiting says why no instance can be made.
+	// waiting says why no instance can be made; refused, that trying again will not help.
 	waiting string
+	refused bool
 	// missing says what of the machine's capacity is missing.
 	missing string
 	// short says that a burst of requests would have to wait: the gateway stays in the path.
@@ -70,6 +72,7 @@ func (s *scaler) publish() {
 	}
 	if s.makeErr != nil {
 		state.waiting = s.makeErr.Error()
+		state.refused = errors.Is(s.makeErr, sandbox.ErrRuntimeMissing) || errors.Is(s.makeErr, sandbox.ErrSpec) || errors.Is(s.makeErr, sandbox.ErrUserNamespace)
 	}
 	for _, i := range s.instances {
 		if i.phase == phaseSpare {

@@ -19,6 +19,9 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/sandbox"
 )
 
+// InstallGVisor is a command that installs what runtimeClassName gvisor needs.
+const InstallGVisor = sandbox.InstallGVisor
+
 // Verdict of a finding, from good to bad.
 const (
 	VerdictOK      = "ok"

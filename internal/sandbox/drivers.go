@@ -14,7 +14,7 @@ import (
 // with cgo it would need libraries that it does not find where it runs.
 const InstallGVisor = "CGO_ENABLED=0 go install gvisor.dev/gvisor/runsc@" + gvisorVersion
 
-// gvisorVersion is what the tests were run with; the Makefile names the same.
+// gvisorVersion is what the tests are run with; the Makefile reads it here.
 const gvisorVersion = "v0.0.0-20260905035102-160fafc42237"
 
 // drivers are the ways to run a container that this machine has.

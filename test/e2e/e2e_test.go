@@ -80,6 +80,17 @@ func TestKn(t *testing.T) {
 	runScripts(t, filepath.Join("testdata", "kn"))
 }
 
+// TestGVisor runs services in gVisor.
+func TestGVisor(t *testing.T) {
+	if os.Getenv("FAIRLEAD_GVISOR") == "" {
+		t.Skip("needs runsc on the PATH: FAIRLEAD_GVISOR=1, or make conformance-gvisor")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	runScripts(t, filepath.Join("testdata", "gvisor"))
+}
+
 func runScripts(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 dir,

@@ -91,14 +91,14 @@ func gvisorSignal(code int) int {
 // gvisorStart lets a container run. gVisor loads the program only now: if it cannot, that is the container's end, told in its log as
 // other runtimes do.
 func (s *server) gvisorStart(ctx context.Context, i *instance, c *container) error {
-	out, err := s.output(s.command(ctx, c, "start", c.id))
+	_, err := s.output(s.command(ctx, c, "start", c.id)) // the log says the same
 	i.mu.Lock()
 	c.created.Started = true
 	i.mu.Unlock()
 	if err == nil {
 		return nil
 	}
-	err = runtimeError("start: "+out, c, filepath.Join(c.args.Bundle, "runtime.log"), err)
+	err = runtimeError("start", c, filepath.Join(c.args.Bundle, "runtime.log"), err)
 	c.mu.Lock()
 	c.unstarted = true
 	c.mu.Unlock()
