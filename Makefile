@@ -221,6 +221,11 @@ SCALE ?= 40,1000
 bench-scale: build ## measure waking among 40, 1,000 and 10,000 services (SCALE), and memory and processor time at rest (as root)
 	$(GO) run ./test/benchwake -binary bin/fairlead -services 40 -defined $(SCALE)
 
+ROUNDS ?= 3
+.PHONY: compare
+compare: build ## measure the way to the first answer against Debian's docker, podman and their compose, and write docs/explanation/compared.md (as root)
+	$(GO) run ./test/compare -binary bin/fairlead -rounds $(ROUNDS) -page docs/explanation/compared.md
+
 # Tests of upstream's end-to-end suite that ask for what only its own installation has; docs/reference/conformance.md says what.
 E2E_SKIP := ^TestEgressTraffic$$|^TestQueueSideCarResourceLimit$$|^TestRequestLogs$$|^TestResourceQuotaError$$|^TestCallToPublicService$$/^external_address$$
 
