@@ -143,12 +143,7 @@ func (s *server) settle() error {
 		return fmt.Errorf("making mounts private: %w", err)
 	}
 	if s.tree.Hybrid() {
-		const unified = "/sys/fs/cgroup/unified"
-		err := unix.Unmount(unified, unix.MNT_DETACH)
-		if Rootless() { // mounts of the machine cannot be taken away in a user namespace, only covered
-			err = unix.Mount("tmpfs", unified, "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "size=4k")
-		}
-		if err != nil && !errors.Is(err, unix.EINVAL) {
+		if err := hideVersion2(filepath.Join(s.opts.Dir, "groups")); err != nil {
 			return fmt.Errorf("covering the version 2 control groups of a hybrid machine: %w", err)
 		}
 	}
