@@ -93,6 +93,17 @@ func TestPackaging(t *testing.T) {
 			t.Errorf("%s is in no package", unit)
 		}
 	}
+	service, err := os.ReadFile("../../packaging/fairlead.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What instances inherit, and cannot be made or work with.
+	for _, setting := range []string{"ProtectHostname", "SystemCallFilter", "RestrictNamespaces", "RestrictAddressFamilies", "RestrictSUIDSGID",
+		"PrivateDevices", "PrivateNetwork", "PrivateUsers", "ProtectKernelTunables", "ProtectControlGroups", "MemoryDenyWriteExecute"} {
+		if regexp.MustCompile("(?m)^" + setting + "=").Match(service) {
+			t.Errorf("the unit sets %s", setting)
+		}
+	}
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("systemd-analyze is not installed: the units are not verified")
 	}
