@@ -279,7 +279,7 @@ func (b *bench) finish() error {
 		}
 	}
 	if strings.HasPrefix(b.name, "podman") {
-		err = errors.Join(err, b.shell(context.Background(), b.state, "podman system reset --force"))
+		err = errors.Join(err, b.shell(context.Background(), b.state, "podman system reset --force && find /var/tmp -mindepth 1 -delete"))
 	}
 	if strings.HasPrefix(b.name, "docker") {
 		err = errors.Join(err, b.shell(context.Background(), "/", "find /var/lib/docker -mindepth 1 -delete"))
