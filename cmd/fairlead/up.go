@@ -113,6 +113,9 @@ func (u *upper) project(ctx context.Context, p *project.Project) error {
 	if err != nil {
 		return err
 	}
+	if err := u.checkPorts(ctx, p); err != nil {
+		return err
+	}
 	if !u.detach && !u.print && !existed {
 		defer u.remove(ctx, p.Name)
 	}
@@ -131,6 +134,9 @@ func (u *upper) project(ctx context.Context, p *project.Project) error {
 			until = project.Done
 		}
 		if err := u.await(ctx, p, project.Dependency{Name: p.Workloads[i].Name, Until: until}); err != nil {
+			return err
+		}
+		if err := u.awaitPorts(ctx, &p.Workloads[i]); err != nil {
 			return err
 		}
 	}
@@ -282,7 +288,8 @@ func (u *upper) show(ctx context.Context, p *project.Project) error {
 			if err != nil {
 				return err
 			}
-			t.add(w.Name, "service", publicURL(service.Status.URL, u.session.info.Gateway))
+			addresses := append([]string{publicURL(service.Status.URL, u.session.info.Gateway)}, publishedAddresses(&w)...)
+			t.add(w.Name, "service", strings.Join(addresses, ", "))
 		case w.Pod.Spec.RestartPolicy == corev1.RestartPolicyNever:
 			t.add(w.Name, "job", "")
 		default:
@@ -290,7 +297,7 @@ func (u *upper) show(ctx context.Context, p *project.Project) error {
 			for _, port := range w.Pod.Spec.Containers[0].Ports {
 				ports = append(ports, fmt.Sprintf("%s:%d", w.Name, port.ContainerPort))
 			}
-			t.add(w.Name, "instance", strings.Join(ports, ","))
+			t.add(w.Name, "instance", strings.Join(append(ports, publishedAddresses(&w)...), ", "))
 		}
 	}
 	return t.write(u.term.out, u.term.human)

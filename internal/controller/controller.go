@@ -75,16 +75,17 @@ type Controller struct {
 
 	serviceQueue, configurationQueue, routeQueue, revisionQueue *queue
 	mappingQueue, tableQueue, viewQueue, podQueue               *queue
-	settingsQueue, claimQueue                                   *queue
+	settingsQueue, claimQueue, publishQueue                     *queue
 
-	wrote    statuses
-	hashes   *hashes // the table queue alone uses it
-	digests  *digestResolver
-	scalers  *scalerSet
-	boxes    *boxSet
-	pods     *podRunner
-	capacity *capacity
-	access   *apiAccess // nil: instances do not reach the API
+	wrote     statuses
+	hashes    *hashes // the table queue alone uses it
+	digests   *digestResolver
+	scalers   *scalerSet
+	boxes     *boxSet
+	pods      *podRunner
+	publisher *publisher
+	capacity  *capacity
+	access    *apiAccess // nil: instances do not reach the API
 }
 
 // New checks the configuration and prepares clients. It starts nothing and asks the API nothing.
@@ -121,6 +122,7 @@ func New(conf Config) (*Controller, error) {
 	c.boxes = newBoxSet(c)
 	c.scalers = newScalerSet(c)
 	c.pods = newPodRunner(c)
+	c.publisher = newPublisher(c)
 	c.metrics = newMetrics(conf.Registerer, c.scalers)
 	c.makeQueues()
 	return c, c.handleEvents()
@@ -174,13 +176,14 @@ func (c *Controller) makeQueues() {
 	c.viewQueue = newQueue("views", c.log, c.reconcileViews)
 	c.podQueue = newQueue("pod", c.log, c.reconcilePod)
 	c.claimQueue = newQueue("persistentvolumeclaim", c.log, c.reconcileClaim)
+	c.publishQueue = newQueue("publish", c.log, c.reconcilePublished)
 	c.settingsQueue = newQueue("settings", c.log, c.reconcileSettings)
 }
 
 func (c *Controller) queues() map[*queue]int {
 	return map[*queue]int{
 		c.serviceQueue: 2, c.configurationQueue: 2, c.routeQueue: 2, c.revisionQueue: 4, c.mappingQueue: 1,
-		c.tableQueue: 1, c.viewQueue: 2, c.podQueue: 2, c.settingsQueue: 1, c.claimQueue: 1,
+		c.tableQueue: 1, c.viewQueue: 2, c.podQueue: 2, c.settingsQueue: 1, c.claimQueue: 1, c.publishQueue: 1,
 	}
 }
 
@@ -218,6 +221,7 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 	working.Wait()
 	c.digests.jobs.Wait()
 	c.scalers.wait()
+	c.publisher.close()
 	c.pods.wait()
 	c.boxes.wait()
 	return nil
@@ -237,6 +241,8 @@ func (c *Controller) begin(ctx context.Context) error {
 	}
 	c.scalers.begin(ctx)
 	c.pods.begin(ctx)
+	c.publisher.ctx = ctx
+	c.publishQueue.add(publishKey)
 	if err := c.adopt(ctx); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ func (c *Controller) handleEvents() error {
 	i := c.informers
 	return errors.Join(
 		i.index(),
-		onChange(i.services, func(k key, _ any) { c.serviceQueue.add(k); c.mappingsOf(k) }),
+		onChange(i.services, c.onService),
 		onChange(i.configurations, c.onConfiguration),
 		onChange(i.routes, c.onRoute),
 		onChange(i.revisions, c.onRevision),
@@ -33,6 +33,14 @@ func (c *Controller) handleEvents() error {
 		onChange(i.deployments, c.onView), onChange(i.autoscalers, c.onView),
 		onChange(i.endpoints, c.onView), onChange(i.slices, c.onView), onChange(i.serverless, c.onView),
 	)
+}
+
+func (c *Controller) onService(k key, obj any) {
+	c.serviceQueue.add(k)
+	c.mappingsOf(k)
+	if m, ok := obj.(*v1.Service); ok {
+		c.onPublisher(ownerKind(true), k, m.Annotations)
+	}
 }
 
 func (c *Controller) onConfiguration(k key, obj any) {
@@ -87,6 +95,7 @@ func (c *Controller) onCoreService(k key, obj any) {
 	if m, ok := obj.(*corev1.Service); ok {
 		c.routeQueue.addOwner(k, ownerName(m, "Route"))
 		c.onView(k, obj)
+		c.onPublisher(ownerKind(false), k, m.Annotations)
 	}
 	c.mappingsOf(k)
 }

@@ -20,6 +20,16 @@ var outside = &Caller{}
 // the gateway has ended the connection is closed.
 func (g *Gateway) ServeInternal(conn net.Conn, c Caller) {
 	c.Internal = true
+	g.take(conn, c)
+}
+
+// ServePublished is ServeInternal for a connection from outside to an address that leads to one host, whatever host its requests name.
+// The instance sees the host that they name, and no redirect sends them to another.
+func (g *Gateway) ServePublished(conn net.Conn, host string) {
+	g.take(conn, Caller{host: host})
+}
+
+func (g *Gateway) take(conn net.Conn, c Caller) {
 	_ = conn.SetReadDeadline(time.Now().Add(g.cfg.HeaderTimeout)) // as for connections from outside, see bounded
 	g.openIn.Add(1)
 	g.inside.give(&insideConn{Conn: conn, caller: &c, certs: g.certs, table: g.routes.Load, open: &g.openIn})

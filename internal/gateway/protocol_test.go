@@ -487,6 +487,40 @@ func TestInternalCallers(t *testing.T) {
 	}
 }
 
+func TestPublishedConnections(t *testing.T) {
+	g, _ := start(t, Config{})
+	g.SetInstances("b", []Instance{app(t, "a", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s from %q", r.Host, r.Header.Get("Fairlead-Caller"))
+	})})
+	table := simple("hello.default.example.com", Backend{Name: "b"})
+	table.Routes[0].Redirect = RedirectToHTTPS
+	table.Routes = append(table.Routes, Route{Name: "inner", Hosts: []string{"inner"}, Visibility: ClusterLocal, Rules: table.Routes[0].Rules})
+	if err := g.Apply(table); err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]string{
+		"hello.default.example.com": `200 localhost:3000 from ""`,
+		"gone.default.example.com":  "404",
+		"inner":                     "404",
+	} {
+		mine, theirs := net.Pipe()
+		g.ServePublished(theirs, host)
+		tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return mine, nil }}
+		r, _ := http.NewRequest("GET", "http://localhost:3000/", nil)
+		r.Header.Set("Fairlead-Caller", "forged/name")
+		res, err := tr.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if got := fmt.Sprintf("%d %s", res.StatusCode, data); !strings.HasPrefix(got, want) {
+			t.Errorf("a port of %s answers %s, want %s", host, got, want)
+		}
+		tr.CloseIdleConnections()
+	}
+}
+
 func TestPolicyOfRule(t *testing.T) {
 	table := simple("hello.example.com", Backend{Name: "b", Handler: http.NotFoundHandler()})
 	table.Routes[0].Rules[0].AllowFrom = []string{"shop/*", "external"}

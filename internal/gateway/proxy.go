@@ -98,7 +98,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *Caller) (agai
 	case r.Header[probeHeader] != nil:
 		answerProbe(w, r, route)
 		return false
-	case route.Redirect != RedirectNever && g.redirect(w, r, route, rs, c):
+	case route.Redirect != RedirectNever && c.host == "" && g.redirect(w, r, route, rs, c):
 		return false
 	}
 	x := &exchange{g: g, caller: c, in: r, arrived: time.Now()}

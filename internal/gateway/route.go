@@ -247,7 +247,7 @@ func (rs *routes) host(name string) *route {
 
 // find gives the route for a host header as the caller sees it: first the name itself, then with the caller's search domains.
 func (rs *routes) find(hostHeader string, c *Caller) *route {
-	name, ok := canonicalHost(hostHeader)
+	name, ok := canonicalHost(cmp.Or(c.host, hostHeader))
 	if !ok {
 		return nil
 	}

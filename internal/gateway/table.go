@@ -144,8 +144,9 @@ type Caller struct {
 	// Internal says that the caller is inside: cluster-local routes are visible to it. ServeInternal sets it.
 	Internal bool
 
-	secure  bool // speaks TLS, though the server does not know
-	trusted bool // this program itself: no policy applies
+	host    string // where it is set, the host that the caller means, whatever it says
+	secure  bool   // speaks TLS, though the server does not know
+	trusted bool   // this program itself: no policy applies
 }
 
 // name is the caller in the form of allow-from, "external" for the outside.

@@ -103,6 +103,8 @@ func runScripts(t *testing.T, dir string) {
 			"ask":    askCommand,
 			"empty":  emptyCommand,
 			"logged": loggedCommand,
+
+			"freeport": freePortCommand,
 		},
 		Condition: func(condition string) (bool, error) {
 			switch condition {

@@ -28,6 +28,8 @@ type composer struct {
 	namespace string
 	from      *types.Project
 	document  *document
+	taken     []Port // published so far
+	loopback  bool   // it was said that ports are opened on the loopback interface
 }
 
 func loadCompose(ctx context.Context, file, namespace string) (*Project, error) {
@@ -137,6 +139,11 @@ func (c *composer) workload(s types.ServiceConfig) (*Workload, error) {
 	} else {
 		c.finishPod(w, s, pod, container)
 	}
+	ports, err := c.published(s, http, port)
+	if err != nil {
+		return nil, err
+	}
+	w.SetPublished(ports)
 	return w, nil
 }
 
@@ -149,11 +156,6 @@ func (c *composer) finishService(w *Workload, s types.ServiceConfig, pod corev1.
 	if n := replicas(s); n != nil {
 		w.Service.Spec.Template.Annotations = map[string]string{
 			autoscaling.MinScaleAnnotationKey: strconv.Itoa(*n), autoscaling.MaxScaleAnnotationKey: strconv.Itoa(max(*n, 1)),
-		}
-	}
-	for i, p := range s.Ports {
-		if p.Published != "" {
-			c.note(s.Name, []string{"ports", strconv.Itoa(i)}, "is not port %s of this machine: the gateway gives the service a URL", p.Published)
 		}
 	}
 }
@@ -174,12 +176,6 @@ func (c *composer) finishPod(w *Workload, s types.ServiceConfig, pod corev1.PodS
 	w.Support = append(w.Support, c.nameService(c.namespace, w.Name, ports))
 	if n := replicas(s); n != nil && *n != 1 {
 		c.note(s.Name, nil, "runs as one always-on instance, not as %d", *n)
-	}
-	for i, p := range s.Ports {
-		if p.Published != "" {
-			c.note(s.Name, []string{"ports", strconv.Itoa(i)}, "is not port %s of this machine: fairlead port-forward %s %s:%d reaches it",
-				p.Published, w.Name, p.Published, p.Target)
-		}
 	}
 }
 

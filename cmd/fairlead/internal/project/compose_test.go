@@ -123,6 +123,13 @@ func TestCompose(t *testing.T) {
 	if got := strings.Join(paths, " "); got != "/static /etc/motd /run/secrets/token" || len(web.Support) != 3 {
 		t.Errorf("web has mounts %s and %d objects beside it", got, len(web.Support))
 	}
+	if got := web.Service.Annotations[PublishAnnotation]; got != "127.0.0.1:8080=3000" {
+		t.Errorf("web is published on %q", got)
+	}
+	name, _ := db.Support[len(db.Support)-1].(*corev1.Service)
+	if name == nil || name.Annotations[PublishAnnotation] != "127.0.0.1:5432=5432" || len(db.Published) != 1 || !strings.HasSuffix(db.Published[0].Place, "compose.yaml:23: services.db.ports.0") {
+		t.Errorf("db is published by %+v on %+v", name, db.Published)
+	}
 	if db.Pod == nil || db.Pod.Spec.RestartPolicy != corev1.RestartPolicyAlways || *db.Pod.Spec.Containers[0].SecurityContext.RunAsUser != 70 {
 		t.Fatalf("db is %+v", db.Pod)
 	}
@@ -135,9 +142,8 @@ func TestCompose(t *testing.T) {
 	checkNotes(t, p,
 		"compose.yaml:12: services.web.network_mode is not supported",
 		"compose.yaml:17: services.web.deploy.placement is not supported",
-		"compose.yaml:4: services.web.ports.0 is not port 8080 of this machine",
+		"compose.yaml:23: services.db.ports.0 is opened for this machine only, as every published port; \"0.0.0.0:5432:5432\" opens it to the network",
 		"compose.yaml:20: services.web.volumes.0 is a copy made now",
-		"compose.yaml:23: services.db.ports.0 is not port 5432 of this machine: fairlead port-forward db 5432:5432",
 		"compose.yaml:26: services.db.container_name is not supported",
 		"compose.yaml:32: services.Big_Worker is called big-worker here",
 		"compose.yaml:32: services.Big_Worker names no port",
@@ -170,6 +176,7 @@ func TestComposeRefused(t *testing.T) {
 		"a circle":         {"services: {a: {image: x, depends_on: [b]}, b: {image: x, depends_on: [a]}}", "cycle"},
 		"wrong kind":       {"services: {a: {image: x, x-fairlead-kind: pod}}", "not service or instance"},
 		"unknown to all":   {"services: {a: {image: x, imagee: y}}", "imagee"},
+		"a port twice":     {"services: {a: {image: x, ports: ['8000:80']}, b: {image: x, ports: ['0.0.0.0:8000:80']}}", "ports.0 publishes 0.0.0.0:8000, which 1: services.a.ports.0 does already"},
 		"a name":           {"services: {1a: {image: x}}", `"1a" cannot be a name`},
 		"external":         {"services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {external: true}}", "external"},
 		"variable missing": {"services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {environment: NO_SUCH_VARIABLE}}", "NO_SUCH_VARIABLE"},

@@ -51,6 +51,21 @@ type Workload struct {
 	Service *servingv1.Service
 	Pod     *corev1.Pod
 	After   []Dependency
+	// Published are the addresses of this machine that lead here; SetPublished changes them.
+	Published []Port
+}
+
+// publisher is the object that carries the annotation of published ports; nil if there is none.
+func (w *Workload) publisher() metav1.Object {
+	if w.Service != nil {
+		return w.Service
+	}
+	for _, support := range w.Support {
+		if s, is := support.(*corev1.Service); is {
+			return s
+		}
+	}
+	return nil
 }
 
 // Source is a folder to build the image from.
