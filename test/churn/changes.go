@@ -44,7 +44,7 @@ func create(ctx context.Context, h *host, image string) error {
 	s.Spec.Template.Annotations = bounds(1)
 	s.Spec.Template.Spec.Containers = []corev1.Container{{Image: image}}
 	s.Spec.Template.Spec.ContainerConcurrency = ptr.Int64(50)
-	created, err := h.serving.ServingV1().Services("default").Create(ctx, s, metav1.CreateOptions{})
+	created, err := h.Serving.ServingV1().Services("default").Create(ctx, s, metav1.CreateOptions{})
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func patch(ctx context.Context, h *host, spec map[string]any) error {
 	if err != nil {
 		return err
 	}
-	s, err := h.serving.ServingV1().Services("default").Patch(ctx, service, types.MergePatchType, data, metav1.PatchOptions{})
+	s, err := h.Serving.ServingV1().Services("default").Patch(ctx, service, types.MergePatchType, data, metav1.PatchOptions{})
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func patch(ctx context.Context, h *host, spec map[string]any) error {
 
 func settled(ctx context.Context, h *host, generation int64) error {
 	return wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		s, err := h.serving.ServingV1().Services("default").Get(ctx, service, metav1.GetOptions{})
+		s, err := h.Serving.ServingV1().Services("default").Get(ctx, service, metav1.GetOptions{})
 		if err != nil {
 			return false, err
 		}
@@ -97,7 +97,7 @@ func deploy(ctx context.Context, h *host) error {
 
 // shift makes a revision without traffic and gives it half, then all of it.
 func shift(ctx context.Context, h *host) error {
-	s, err := h.serving.ServingV1().Services("default").Get(ctx, service, metav1.GetOptions{})
+	s, err := h.Serving.ServingV1().Services("default").Get(ctx, service, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
@@ -119,11 +119,11 @@ func scale(ctx context.Context, h *host, n int) error {
 		return err
 	}
 	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		s, err := h.serving.ServingV1().Services("default").Get(ctx, service, metav1.GetOptions{})
+		s, err := h.Serving.ServingV1().Services("default").Get(ctx, service, metav1.GetOptions{})
 		if err != nil {
 			return false, err
 		}
-		r, err := h.serving.ServingV1().Revisions("default").Get(ctx, s.Status.LatestReadyRevisionName, metav1.GetOptions{})
+		r, err := h.Serving.ServingV1().Revisions("default").Get(ctx, s.Status.LatestReadyRevisionName, metav1.GetOptions{})
 		if err != nil {
 			return false, err
 		}
@@ -133,11 +133,11 @@ func scale(ctx context.Context, h *host, n int) error {
 
 // deletePod deletes an instance that takes requests, as kubectl does, and waits until it is gone.
 func deletePod(ctx context.Context, h *host) error {
-	s, err := h.serving.ServingV1().Services("default").Get(ctx, service, metav1.GetOptions{})
+	s, err := h.Serving.ServingV1().Services("default").Get(ctx, service, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
-	pods := h.kube.CoreV1().Pods("default")
+	pods := h.Kube.CoreV1().Pods("default")
 	var name string
 	err = wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) { // pods are shown a moment after they are there
 		list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: "serving.knative.dev/revision=" + s.Status.LatestReadyRevisionName, FieldSelector: "status.phase=Running"})
@@ -161,17 +161,11 @@ func deletePod(ctx context.Context, h *host) error {
 
 // restart is what systemctl restart does.
 func restart(ctx context.Context, h *host) error {
-	if err := h.end(syscall.SIGTERM); err != nil {
+	if err := h.End(syscall.SIGTERM); err != nil {
 		return err
 	}
-	return h.start(ctx)
+	return h.Start(ctx)
 }
 
 // takeover starts a daemon that asks the running one to leave.
-func takeover(ctx context.Context, h *host) error {
-	old := h.ended
-	if err := h.start(ctx, "--takeover"); err != nil {
-		return err
-	}
-	return <-old
-}
+func takeover(ctx context.Context, h *host) error { return h.Takeover(ctx) }

@@ -41,17 +41,17 @@ func churn(ctx context.Context, out io.Writer, binary, example string, requests 
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(home)) }()
 	h := newHost(binary, home)
-	if err := h.start(ctx); err != nil {
-		return fmt.Errorf("%w\n%s", err, h.logged())
+	if err := h.Start(ctx); err != nil {
+		return fmt.Errorf("%w\n%s", err, h.Logged())
 	}
 	defer func() {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTime)
 		defer cancel()
 		if err = errors.Join(err, h.endAll(ending)); err != nil {
-			err = fmt.Errorf("%w\n%s", err, h.logged())
+			err = fmt.Errorf("%w\n%s", err, h.Logged())
 		}
 	}()
-	image, err := h.build(ctx, example)
+	image, err := h.Build(ctx, example)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func churn(ctx context.Context, out io.Writer, binary, example string, requests 
 
 // churnUnder sends requests until there are enough and every change was made at least once.
 func (h *host) churnUnder(ctx context.Context, out io.Writer, requests int64, width int) error {
-	l := &load{addr: h.info.Gateway, host: service + ".default." + h.info.Domain, body: "Hello World!\n", connections: width}
+	l := &load{addr: h.Info.Gateway, host: service + ".default." + h.Info.Domain, body: "Hello World!\n", connections: width}
 	var round atomic.Bool // every change was made
 	loaded := make(chan struct{})
 	go func() {
@@ -93,7 +93,7 @@ func (h *host) change(ctx context.Context, loaded <-chan struct{}, round *atomic
 		default:
 		}
 		c := changes[made%len(changes)]
-		before := h.cmd
+		before := h.Cmd
 		bounded, cancel := context.WithTimeoutCause(ctx, changeTime, fmt.Errorf("not done within %v", changeTime))
 		err := c.do(bounded, h)
 		if err != nil && bounded.Err() != nil {
@@ -103,7 +103,7 @@ func (h *host) change(ctx context.Context, loaded <-chan struct{}, round *atomic
 		if err != nil {
 			return made, restarts, fmt.Errorf("%s: %w", c.name, err)
 		}
-		if h.cmd != before {
+		if h.Cmd != before {
 			restarts++
 		}
 		if made+1 == len(changes) {

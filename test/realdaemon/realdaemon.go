@@ -106,6 +106,15 @@ func (h *Host) Start(ctx context.Context, flags ...string) error {
 	return err
 }
 
+// Takeover starts a daemon that asks the running one to leave, and waits for both.
+func (h *Host) Takeover(ctx context.Context) error {
+	old := h.ended
+	if err := h.Start(ctx, "--takeover"); err != nil {
+		return err
+	}
+	return <-old
+}
+
 // Running says whether the daemon started last has not ended.
 func (h *Host) Running() bool {
 	select {
