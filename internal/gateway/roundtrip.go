@@ -157,12 +157,11 @@ func (w *memoryWriter) wait(ctx context.Context, r *http.Request) (*http.Respons
 	select {
 	case <-w.began:
 	case <-ctx.Done():
-		select {
-		case <-w.began:
-		default:
-			return nil, context.Cause(r.Context())
-		}
 	}
+	if r.Context().Err() != nil { // what a handler says to somebody who has left is not an answer
+		return nil, context.Cause(r.Context())
+	}
+	<-w.began
 	return w.response(r), nil
 }
 

@@ -391,7 +391,7 @@ func TestRequestThatKillsIsNotPassedOn(t *testing.T) {
 func TestEmptyAnswerInProcess(t *testing.T) {
 	for range 100 {
 		ctx, cancel := context.WithCancel(t.Context())
-		r := httptest.NewRequestWithContext(ctx, "GET", "http://h/", nil)
+		r := httptest.NewRequest("GET", "http://h/", nil)
 		w := newMemoryWriter(cancel)
 		w.run(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }), r)
 		res, err := w.wait(ctx, r)
