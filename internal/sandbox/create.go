@@ -111,6 +111,7 @@ func (m *Manager) build(ctx context.Context, conn *helper.Client, spec Spec) (_ 
 	}
 	seen, files, err := m.openInstance(ctx, conn, spec, helper.OpenArgs{
 		Instance: spec.ID, Dir: dir, LogDir: m.LogDir(spec.ID), WritableBytes: spec.WritableBytes, Memory: memory,
+		Moves: spec.Runtime != "process", // that one moves a thread, which waits for nothing
 	})
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -40,6 +41,12 @@ func TestThereAndBack(t *testing.T) {
 	}
 	if err := tree.Enter(path, os.Getpid()); err != nil {
 		t.Fatal(err)
+	}
+	if err := tree.Prime(path, os.Getpid()); err != nil {
+		t.Fatal(err)
+	}
+	if pids, err := tree.Procs(path); err != nil || !slices.Contains(pids, os.Getpid()) {
+		t.Errorf("priming moved the process: %v, %v", pids, err)
 	}
 	if err := tree.Prune(path); err != nil {
 		t.Fatal(err)

@@ -43,6 +43,7 @@ type OpenArgs struct {
 	WritableBytes int64       `json:"writableBytes"`
 	Memory        []MemoryDir `json:"memory,omitempty"`
 	HostNetwork   bool        `json:"hostNetwork,omitempty"` // make no namespace
+	Moves         bool        `json:"moves,omitempty"`       // a runtime will move processes to other control groups: get ready
 	// Users gives the instance a user namespace. Layers are then the directories of all root file systems and Hosts the
 	// directories of the machine by the name of their volume: they are shown with the instance's users.
 	Users  bool              `json:"users,omitempty"`

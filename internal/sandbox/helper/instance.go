@@ -37,10 +37,13 @@ type instance struct {
 // ScratchDir is where in an instance's folder its writable layers are.
 func ScratchDir(instanceDir string) string { return filepath.Join(instanceDir, "scratch") }
 
-// NetNSPath is where in an instance's folder its network namespace is mounted, seen from the helper.
+// NetNSPath is where in an instance's folder its network namespace is, seen from the helper.
 func NetNSPath(instanceDir string) string { return filepath.Join(instanceDir, "netns") }
 
 func (s *server) open(a OpenArgs) (any, []*os.File, error) {
+	if a.Moves {
+		s.soon()
+	}
 	i := &instance{args: a, view: a.Dir, containers: map[string]*container{}, execs: map[string]*execution{}}
 	err := s.prepareUsers(i)
 	if err == nil {
@@ -93,7 +96,7 @@ func (i *instance) prepare(logBytes int64) (err error) {
 			return err
 		}
 	}
-	return i.mountNamespace(NetNSPath(i.args.Dir), i.sockets.Namespace)
+	return nameNamespace(NetNSPath(i.args.Dir), i.sockets.Namespace)
 }
 
 func (i *instance) mountMemory(m MemoryDir) error {
@@ -117,20 +120,11 @@ func (i *instance) mounted(path string) {
 	}
 }
 
-// mountNamespace gives a namespace a path that the runtime can open.
-func (i *instance) mountNamespace(path string, namespace *os.File) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	f.Close()
-	path = i.seen(path)
+// nameNamespace gives a namespace, which this process holds open as long as the instance, a path that the runtime can open. It is a
+// link and no mount: a runtime begins with a copy of all mounts of the helper.
+func nameNamespace(path string, namespace *os.File) error {
 	return withFDs([]*os.File{namespace}, nil, func(fds []int) error {
-		if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(fds[0]), path, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("mounting a namespace: %w", err)
-		}
-		i.mounted(path)
-		return nil
+		return os.Symlink(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fds[0]), path)
 	})
 }
 

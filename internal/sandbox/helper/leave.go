@@ -14,6 +14,8 @@ func (s *server) leave() error {
 	if s.tree.Mode() == cgroup.None {
 		return nil
 	}
+	s.staying.Lock()
+	defer s.staying.Unlock()
 	if err := s.tree.Return(s.origin); err != nil {
 		return err
 	}

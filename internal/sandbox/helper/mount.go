@@ -36,13 +36,10 @@ func (s *server) mountRoot(i *instance, c *container) error {
 			return err
 		}
 	}
-	lowers := slices.Clone(c.args.Lowers)
-	for n, dir := range lowers {
-		if i.users != nil {
-			lowers[n] = i.layers[dir]
-		}
-	}
-	if err := overlay(lowers, upper, work, i.seen(rootDir(c.args.Bundle))); err != nil {
+	err := i.withLayers(c.args.Lowers, func(lowers []string) error {
+		return overlay(lowers, upper, work, i.seen(rootDir(c.args.Bundle)))
+	})
+	if err != nil {
 		return fmt.Errorf("mounting the root file system of %s: %w", c.id, err)
 	}
 	return nil

@@ -37,7 +37,13 @@ func (s *server) commandLog(ctx context.Context, c *container, logFile string, a
 	case gvisor:
 		all = append(all, gvisorFlags(s.tree.Mode())...)
 	}
-	return exec.CommandContext(ctx, c.args.Binary, append(all, args...)...)
+	binary := c.args.Binary
+	if c.args.Runtime != gvisor {
+		binary = s.sealed.path(binary)
+	}
+	cmd := exec.CommandContext(ctx, binary, append(all, args...)...)
+	cmd.Args[0] = c.args.Binary
+	return cmd
 }
 
 func (s *server) runtimeCreate(ctx context.Context, c *container, stdout, stderr *os.File) error {

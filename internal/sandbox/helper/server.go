@@ -35,7 +35,7 @@ func Main(options string) int {
 		log.Error("reading the options", "err", err)
 		return 2
 	}
-	s := &server{opts: opts, log: log, reaper: newReaper(), instances: map[string]*instance{}, usersHeld: map[uint32]bool{}, slots: make(chan struct{}, 2*runtime.NumCPU())}
+	s := &server{opts: opts, log: log, sealed: sealedCopies{log: log}, moves: make(chan struct{}, 1), reaper: newReaper(), instances: map[string]*instance{}, usersHeld: map[uint32]bool{}, slots: make(chan struct{}, 2*runtime.NumCPU())}
 	if err := s.run(); err != nil {
 		log.Error("sandbox helper ends", "err", err)
 		return 1
@@ -54,6 +54,11 @@ type server struct {
 	slots   chan struct{}
 	reaper  *reaper
 	sockets held
+	sealed  sealedCopies
+	// moves is told when a process will soon be moved to another control group; it holds one message, more say nothing new.
+	moves chan struct{}
+	// staying is held while the helper is moved to where it is, so that it does not come back to a group it leaves.
+	staying sync.Mutex
 
 	mu        sync.Mutex
 	instances map[string]*instance
@@ -85,7 +90,9 @@ func (s *server) run() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	reaping := make(chan struct{})
 	go func() { defer close(reaping); s.reaper.serve(ctx) }()
-	defer func() { cancel(); <-reaping }()
+	priming := make(chan struct{})
+	go func() { defer close(priming); s.prime(ctx) }()
+	defer func() { cancel(); <-reaping; <-priming }()
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, unix.SIGTERM, unix.SIGINT)
 	defer signal.Stop(stop)
@@ -100,10 +107,7 @@ func (s *server) run() error {
 	for {
 		conn, err := s.listener.AcceptUnix()
 		if err != nil {
-			s.mu.Lock()
-			stopping := s.stopping
-			s.mu.Unlock()
-			if stopping {
+			if s.isStopping() {
 				return s.removeView()
 			}
 			return fmt.Errorf("accepting a daemon: %w", err)
@@ -134,6 +138,9 @@ func lockDir(dir string) (*os.File, error) {
 	}
 }
 
+// helperGroup is the group of this process below Options.CgroupParent.
+const helperGroup = "_helper"
+
 // settle makes this process the parent of all orphaned containers, and its mounts its own.
 func (s *server) settle() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -147,7 +154,7 @@ func (s *server) settle() error {
 			return fmt.Errorf("covering the version 2 control groups of a hybrid machine: %w", err)
 		}
 	}
-	own := filepath.Join(s.opts.CgroupParent, "_helper")
+	own := filepath.Join(s.opts.CgroupParent, helperGroup)
 	if s.tree.Mode() == cgroup.None {
 		return nil
 	}
@@ -351,6 +358,38 @@ func (s *server) shutdown() error {
 		all = append(all, s.close(name))
 	}
 	return errors.Join(all...)
+}
+
+// soon says that a process will soon be moved to another control group.
+func (s *server) soon() {
+	select {
+	case s.moves <- struct{}{}:
+	default:
+	}
+}
+
+// prime lets the kernel get ready for moves while the rest of an instance is made, until ctx ends.
+func (s *server) prime(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.moves:
+		}
+		s.staying.Lock()
+		if !s.isStopping() { // it leaves its group then
+			if err := s.tree.Prime(filepath.Join(s.opts.CgroupParent, helperGroup), os.Getpid()); err != nil {
+				s.log.Debug("priming moves between control groups", "err", err)
+			}
+		}
+		s.staying.Unlock()
+	}
+}
+
+func (s *server) isStopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
 }
 
 // slot waits for leave to run a runtime.

@@ -95,10 +95,10 @@ func (s *server) prepareUsers(i *instance) (err error) {
 	if err := i.showOthers(); err != nil {
 		return fmt.Errorf("%w: %w", ErrMapping, err)
 	}
-	return i.mountNamespace(UserNSPath(i.args.Dir), user)
+	return nameNamespace(UserNSPath(i.args.Dir), user)
 }
 
-// UserNSPath is where in an instance's view its user namespace is mounted.
+// UserNSPath is where in an instance's view its user namespace is.
 func UserNSPath(view string) string { return filepath.Join(view, "userns") }
 
 // HostPath is where in an instance's view a directory of the machine is.
@@ -207,38 +207,66 @@ func (s *server) showDir(i *instance) error {
 	return nil
 }
 
-// showOthers mounts layers and directories of the machine in the view.
+// showOthers mounts directories of the machine in the view, and makes sure of the layers that they can be.
 func (i *instance) showOthers() error {
-	at := func(target, source string) (string, error) {
+	place := func(target string) (string, error) {
 		// Made by the folder's own path: the machine's root is nobody in the view.
-		if err := os.MkdirAll(target, 0o755); err != nil {
-			return "", err
-		}
-		return i.seen(target), i.show(source, i.seen(target))
+		return i.seen(target), os.MkdirAll(target, 0o755)
 	}
 	i.layers = map[string]string{}
 	for n, dir := range i.args.Layers {
-		path, err := at(filepath.Join(i.args.Dir, "layers", strconv.Itoa(n)), dir)
+		path, err := place(filepath.Join(i.args.Dir, "layers", strconv.Itoa(n)))
 		if err != nil {
 			return err
 		}
+		tree, err := i.mapped(dir)
+		if err != nil {
+			return err
+		}
+		unix.Close(tree) //nolint:errcheck // nothing was written
 		i.layers[dir] = path
 	}
 	for volume, dir := range i.args.Hosts {
-		if _, err := at(HostPath(i.args.Dir, volume), dir); err != nil {
+		path, err := place(HostPath(i.args.Dir, volume))
+		if err != nil {
+			return err
+		}
+		if err := i.show(dir, path); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// show mounts a directory so that its users are those of the instance.
-func (i *instance) show(source, target string) error {
+// withLayers shows layers to f, by the paths that it gets. A mounted overlay holds them itself; what stays mounted would make every
+// later creation slower, since a runtime begins with a copy of all mounts of the helper.
+func (i *instance) withLayers(layers []string, f func(seen []string) error) (err error) {
+	if i.users == nil {
+		return f(layers)
+	}
+	var seen []string
+	defer func() {
+		for _, path := range seen {
+			if uerr := unix.Unmount(path, unix.MNT_DETACH); uerr != nil {
+				err = errors.Join(err, fmt.Errorf("unmounting %s: %w", path, uerr))
+			}
+		}
+	}()
+	for _, dir := range layers {
+		if err := i.show(dir, i.layers[dir]); err != nil {
+			return err
+		}
+		seen = append(seen, i.layers[dir])
+	}
+	return f(seen)
+}
+
+// mapped takes a directory so that its users are those of the instance, not mounted anywhere yet.
+func (i *instance) mapped(source string) (int, error) {
 	tree, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
-		return fmt.Errorf("taking %s to be mounted: %w", source, err)
+		return 0, fmt.Errorf("taking %s to be mounted: %w", source, err)
 	}
-	defer unix.Close(tree)
 	err = withFDs([]*os.File{i.users}, nil, func(fds []int) error {
 		return unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(fds[0])})
 	})
@@ -246,8 +274,19 @@ func (i *instance) show(source, target string) error {
 		err = errors.New("its file system, or this kernel, maps no users (Linux 5.19 or newer with ext4, xfs, btrfs or tmpfs does)")
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", source, err)
+		unix.Close(tree) //nolint:errcheck // nothing was written
+		return 0, fmt.Errorf("%s: %w", source, err)
 	}
+	return tree, nil
+}
+
+// show mounts a directory so that its users are those of the instance.
+func (i *instance) show(source, target string) error {
+	tree, err := i.mapped(source)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
 	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("mounting %s: %w", source, err)
 	}
