@@ -149,6 +149,11 @@ fuzz: ## run each fuzz target for FUZZTIME
 bench: ## run every benchmark once
 	$(GO) test -run '^$$' -bench . -benchtime 1s $(PKG)
 
+STORED ?= 0,10000
+.PHONY: bench-api
+bench-api: ## measure creations by 16 clients and the way to a watch, with no Services stored and with 10,000 (STORED)
+	FAIRLEAD_BENCH_STORED=$(STORED) $(GO) test -count=1 -v -timeout 30m -run '^TestFigures$$' ./internal/api | grep -E '^(\||---|ok|FAIL|panic)|bench_test.go'
+
 .PHONY: bench-sandbox
 bench-sandbox: ## measure how fast an instance of Go and Node answers, next to bare exec, crun, runc, podman, docker, ctr (as root)
 	$(GO) build -o bin/benchsandbox ./internal/sandbox/benchsandbox

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -49,7 +50,7 @@ func service(name string) *unstructured.Unstructured {
 }
 
 // filled begins a world with Knative's kinds and the Services that should be there.
-func filled(b *testing.B) *world {
+func filled(b testing.TB) *world {
 	b.Helper()
 	w := begin(b, "", withKnative)
 	create(b, services(b, w), "before", objectsBefore())
@@ -57,7 +58,7 @@ func filled(b *testing.B) *world {
 }
 
 // create makes n Services with 16 clients.
-func create(b *testing.B, client dynamic.ResourceInterface, prefix string, n int) {
+func create(b testing.TB, client dynamic.ResourceInterface, prefix string, n int) {
 	b.Helper()
 	var next atomic.Int64
 	errs := make(chan error, 16)
@@ -102,7 +103,17 @@ func processor() time.Duration {
 // BenchmarkWatch is the time from the begin of a write to its arrival at a watch.
 func BenchmarkWatch(b *testing.B) {
 	w := filled(b)
-	client := services(b, w)
+	took := arrivals(b, services(b, w), b.N, b.ResetTimer)
+	b.StopTimer()
+	b.ReportMetric(milliseconds(took[len(took)/2]), "p50-ms")
+	b.ReportMetric(milliseconds(took[len(took)*99/100]), "p99-ms")
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// arrivals changes a Service n times, one change after the other, and gives the times until each arrived at a watch, shortest first.
+func arrivals(b testing.TB, client dynamic.ResourceInterface, n int, begin func()) []time.Duration {
+	b.Helper()
 	if _, err := client.Create(b.Context(), service("seen"), metav1.CreateOptions{}); err != nil {
 		b.Fatal(err)
 	}
@@ -113,8 +124,8 @@ func BenchmarkWatch(b *testing.B) {
 	defer watching.Stop()
 	<-watching.ResultChan()
 	var took []time.Duration
-	b.ResetTimer()
-	for i := range b.N {
+	begin()
+	for i := range n {
 		began := time.Now()
 		patch := fmt.Appendf(nil, `{"metadata":{"labels":{"n":"%d"}}}`, i)
 		done := make(chan error, 1)
@@ -128,10 +139,49 @@ func BenchmarkWatch(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.StopTimer()
 	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
-	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+	return took
+}
+
+// TestFigures prints the table of `make bench-api`: creations by 16 clients and the way to a watch, among as many Services as
+// FAIRLEAD_BENCH_STORED says, such as 0,10000. FAIRLEAD_BENCH_WRITES creations and a quarter as many changes are measured.
+func TestFigures(t *testing.T) {
+	stored := os.Getenv("FAIRLEAD_BENCH_STORED")
+	if stored == "" {
+		t.Skip("measures for minutes: FAIRLEAD_BENCH_STORED=0,10000, or make bench-api")
+	}
+	writes := 2000
+	if n, err := strconv.Atoi(os.Getenv("FAIRLEAD_BENCH_WRITES")); err == nil {
+		writes = n
+	}
+	rows := []string{"", "| Services stored | creations/s, 16 clients | CPU per creation | watch p50 | watch p99 | load average |", "|---|---|---|---|---|---|"}
+	w := begin(t, "", withKnative)
+	client, count := services(t, w), 0
+	for _, text := range strings.Split(stored, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < count {
+			t.Fatalf("FAIRLEAD_BENCH_STORED=%q: want numbers that grow", stored)
+		}
+		create(t, client, fmt.Sprint("before", n, "-"), n-count)
+		count = n
+		prefix := fmt.Sprint("new", n, "-")
+		create(t, client, prefix+"warm-", 64)
+		began, before := time.Now(), processor()
+		create(t, client, prefix, writes)
+		took, used := time.Since(began), processor()-before
+		count += 64 + writes
+		way := arrivals(t, client, writes/4, func() {})
+		if err := client.Delete(t.Context(), "seen", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		load, err := os.ReadFile("/proc/loadavg")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, fmt.Sprintf("| %d | %.0f | %.2f ms | %.1f ms | %.1f ms | %s |", n, float64(writes)/took.Seconds(), milliseconds(used)/float64(writes),
+			milliseconds(way[len(way)/2]), milliseconds(way[len(way)*99/100]), strings.Fields(string(load))[0]))
+	}
+	fmt.Println(strings.Join(rows, "\n"))
 }
 
 // BenchmarkReady is the time from opening an existing store to an API that serves everything.

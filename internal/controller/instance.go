@@ -62,6 +62,8 @@ type instance struct {
 	started time.Time
 	// wanted says that a making instance is to be started at once, not kept as a spare.
 	wanted bool
+	// waited says that the API showed it before it was made: the machine had no capacity then.
+	waited bool
 	// reserved is what it holds of the machine's capacity.
 	reserved demand
 	wake     *gateway.WakeTrace

@@ -61,6 +61,7 @@ type scaler struct {
 	stuck       time.Time // since when instances are wanted and none is ready
 	exceeded    bool      // stuck for longer than the deadline
 	missing     string    // what of the machine's capacity is missing
+	waits       *waiting  // the instance for which it is missing; nil for none
 	short       bool      // too little burst capacity
 	makeErr     error
 	makePause   time.Duration

@@ -10,10 +10,38 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/sandbox"
 )
 
+// waiting is an instance that is wanted and for which the machine has no capacity.
+type waiting struct {
+	identity
+	version string
+	since   time.Time
+}
+
+// wait says who the next instance will be: the spare where there is one.
+func (s *scaler) wait(spare *instance, now time.Time) {
+	switch w := s.waits; {
+	case spare != nil:
+		if w == nil || w.identity != spare.identity {
+			s.waits = &waiting{identity: spare.identity, version: spare.version, since: now}
+		}
+	case w == nil || w.version != s.plan.version || s.find(func(i *instance) bool { return i.identity == w.identity }) != nil:
+		s.waits = &waiting{identity: newIdentity(s.plan), version: s.plan.version, since: now}
+	}
+}
+
+// nextIdentity is that of the instance which has waited, or a new one.
+func (s *scaler) nextIdentity() (id identity, waited bool) {
+	if w := s.waits; w != nil && w.version == s.plan.version && s.find(func(i *instance) bool { return i.identity == w.identity }) == nil {
+		return w.identity, true
+	}
+	return newIdentity(s.plan), false
+}
+
 // make begins to create an instance. It becomes a spare unless wanted is set meanwhile.
 func (s *scaler) make(ctx context.Context, now time.Time) *instance {
 	p := s.plan
-	i := &instance{identity: newIdentity(p), phase: phaseMaking, version: p.version, created: now}
+	i := &instance{phase: phaseMaking, version: p.version, created: now}
+	i.identity, i.waited = s.nextIdentity()
 	s.instances = append(s.instances, i)
 	s.jobs.Go(func() {
 		b, err := s.maker.makeBox(ctx, p, i.identity)
@@ -170,6 +198,9 @@ func (s *scaler) handle(ctx context.Context, e event) {
 	case eventPodGone:
 		if i := s.find(func(i *instance) bool { return i.name == e.pod }); i != nil {
 			s.leave(ctx, i)
+		}
+		if s.waits != nil && s.waits.name == e.pod {
+			s.waits = nil // another waits in its place
 		}
 	}
 }

@@ -128,6 +128,11 @@ func (s *scaler) proof() int32 {
 // scaleUp thaws, starts and makes instances until enough serve.
 func (s *scaler) scaleUp(ctx context.Context, now time.Time) {
 	s.missing = ""
+	defer func() {
+		if s.missing == "" {
+			s.waits = nil
+		}
+	}()
 	for n := int(s.want) - s.count((*instance).serves); n > 0; n-- {
 		if i := s.find(func(i *instance) bool { return i.phase == phaseFrozen }); i != nil {
 			s.thaw(ctx, i)
@@ -142,6 +147,7 @@ func (s *scaler) scaleUp(ctx context.Context, now time.Time) {
 		missing, ok := s.capacity.reserve(s.plan.needs, s.kick)
 		if !ok {
 			s.missing = missing
+			s.wait(spare, now)
 			return
 		}
 		if spare == nil {

@@ -455,6 +455,46 @@ func TestScalerWaitsForCapacity(t *testing.T) {
 		if s.ready != 1 || s.missing != "0/1 nodes are available: 1 Insufficient memory." {
 			t.Fatalf("%+v", s)
 		}
+		waits := s.pending
+		if waits == nil || waits.unschedulable != s.missing || len(s.pods) != 1 || s.pods[0].name == waits.name {
+			t.Fatalf("the instance that waits is not told: %+v", s)
+		}
+		time.Sleep(time.Minute)
+		if now := b.state().pending; now == nil || now.identity != waits.identity || !now.created.Equal(waits.created) {
+			t.Errorf("after a minute another waits: %+v, not %+v", now, waits)
+		}
+		b.send(event{kind: eventPodGone, pod: waits.name})
+		time.Sleep(time.Second)
+		if now := b.state().pending; now == nil || now.identity == waits.identity {
+			t.Errorf("its pod was deleted, and it waits still: %+v", now)
+		}
+		waits = b.state().pending
+		b.scaler.capacity.release(demand{memoryBytes: 1 << 30})
+		time.Sleep(time.Second)
+		if s = b.state(); s.ready != 2 || s.pending != nil || s.missing != "" || s.pods[0].name != waits.name && s.pods[1].name != waits.name {
+			t.Errorf("with room, who waited does not run: %+v", s)
+		}
+	})
+}
+
+// TestScalerShowsTheInstanceThatIsMadeAfterWaiting holds that a pod which was shown pending stays shown while its instance is made.
+func TestScalerShowsTheInstanceThatIsMadeAfterWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, map[string]string{"autoscaling.knative.dev/min-scale": "2"}, func(p *plan) { p.needs = demand{memoryBytes: 1 << 30} })
+		defer b.end()
+		time.Sleep(time.Second)
+		waits := b.state().pending
+		b.machine.mu.Lock()
+		b.machine.create = 10 * time.Second
+		b.machine.mu.Unlock()
+		b.scaler.capacity.release(demand{memoryBytes: 1 << 30})
+		time.Sleep(time.Second)
+		s := b.state()
+		if waits == nil || s.pending != nil || len(s.pods) != 2 {
+			t.Fatalf("while it is made: %+v", s)
+		}
+		time.Sleep(20 * time.Second)
+		b.expect(2, 2, 2)
 	})
 }
 

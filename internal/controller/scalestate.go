@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -39,6 +40,8 @@ type scaleState struct {
 	// spares counts the instances that wait to be started.
 	spares int
 	pods   []podState
+	// pending is the next instance, for which the machine has no capacity; nil for none. It has an identity, and nothing runs.
+	pending *podState
 }
 
 type failure struct {
@@ -54,6 +57,20 @@ type podState struct {
 	leaving          bool
 	frozen           bool
 	unschedulable    string
+}
+
+// shown gives the instances that the API shows, the one that waits for capacity last.
+func (s *scaleState) shown() iter.Seq[*podState] {
+	return func(yield func(*podState) bool) {
+		for i := range s.pods {
+			if !yield(&s.pods[i]) {
+				return
+			}
+		}
+		if s.pending != nil {
+			yield(s.pending)
+		}
+	}
 }
 
 // publish makes the present state known, when it differs from what is known.
@@ -78,6 +95,10 @@ func (s *scaler) publish() {
 		if i.phase == phaseSpare {
 			state.spares++
 		}
+		if i.phase == phaseMaking && i.waited && i.wanted {
+			state.pods = append(state.pods, podState{identity: i.identity, created: i.created})
+			continue
+		}
 		if i.phase == phaseSpare || i.box == nil {
 			continue
 		}
@@ -88,6 +109,9 @@ func (s *scaler) publish() {
 			identity: i.identity, created: i.created, started: i.started, state: i.state,
 			leaving: i.phase == phaseLeaving, frozen: i.phase == phaseFrozen,
 		})
+	}
+	if w := s.waits; w != nil && s.missing != "" {
+		state.pending = &podState{identity: w.identity, created: w.since, unschedulable: s.missing}
 	}
 	slices.SortFunc(state.pods, func(a, b podState) int { return cmp.Compare(a.name, b.name) })
 	if state.ready == 0 && state.want > 0 {
@@ -150,7 +174,7 @@ func (s *scaler) failure() *failure {
 
 // deploymentStatus is the status a Deployment of these instances would have.
 func (s *scaleState) deploymentStatus(p *plan, since metav1.Time) appsv1.DeploymentStatus {
-	shown := int32(len(s.pods)) //nolint:gosec // far below
+	shown := int32(len(slices.Collect(s.shown()))) //nolint:gosec // far below
 	progressing := appsv1.DeploymentCondition{
 		Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable",
 		Message: fmt.Sprintf("ReplicaSet %q has successfully progressed.", p.deployment.Name),

@@ -20,8 +20,7 @@ import (
 func (c *Controller) viewPods(ctx context.Context, p *plan, state *scaleState, deployment *appsv1.Deployment) error {
 	k := key{Namespace: p.revision.Namespace, Name: p.revision.Name}
 	shown := make(map[string]bool, len(state.pods))
-	for i := range state.pods {
-		one := &state.pods[i]
+	for one := range state.shown() {
 		pod, err := c.listers.pods.Pods(k.Namespace).Get(one.name)
 		if apierrs.IsNotFound(err) {
 			if one.leaving {
@@ -36,11 +35,28 @@ func (c *Controller) viewPods(ctx context.Context, p *plan, state *scaleState, d
 			return fmt.Errorf("pod %q: %w", one.name, err)
 		}
 		shown[one.name] = true
+		if pod, err = c.place(ctx, pod, one); err != nil {
+			return err
+		}
 		if err := c.viewPodStatus(ctx, pod, one); err != nil {
 			return err
 		}
 	}
 	return c.dropPods(ctx, k, shown)
+}
+
+// place says that a pod which has waited for capacity is on the machine now.
+func (c *Controller) place(ctx context.Context, pod *corev1.Pod, one *podState) (*corev1.Pod, error) {
+	if one.unschedulable != "" || pod.Spec.NodeName != "" {
+		return pod, nil
+	}
+	changed := pod.DeepCopy()
+	changed.Spec.NodeName = nodeName
+	placed, err := c.kube.CoreV1().Pods(pod.Namespace).Update(ctx, changed, metav1.UpdateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("node of pod %q: %w", pod.Name, err)
+	}
+	return placed, nil
 }
 
 func (c *Controller) viewPodStatus(ctx context.Context, pod *corev1.Pod, one *podState) error {
@@ -67,12 +83,19 @@ func makePod(p *plan, one *podState, deployment *appsv1.Deployment) *corev1.Pod 
 	metav1.SetMetaDataAnnotation(&meta, labelPodUID, one.uid)
 	meta.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(deployment, appsv1.SchemeGroupVersion.WithKind("Deployment"))}
 	spec := *p.deployment.Spec.Template.Spec.DeepCopy()
-	spec.NodeName = nodeName
+	if one.unschedulable == "" {
+		spec.NodeName = nodeName
+	}
 	return &corev1.Pod{ObjectMeta: meta, Spec: spec}
 }
 
 // podStatus says how an instance does in the words of a kubelet.
 func podStatus(pod *corev1.Pod, one *podState) corev1.PodStatus {
+	if one.unschedulable != "" {
+		return corev1.PodStatus{Phase: corev1.PodPending, QOSClass: pod.Status.QOSClass, Conditions: []corev1.PodCondition{{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: one.unschedulable, LastTransitionTime: metav1.Now(),
+		}}}
+	}
 	started := metav1.NewTime(one.created)
 	status := corev1.PodStatus{
 		Phase:     corev1.PodRunning,
@@ -152,7 +175,7 @@ func podConditions(one *podState, ready bool) []corev1.PodCondition {
 		initialized = initialized && c.Exit != nil && c.Exit.Code == 0
 	}
 	return []corev1.PodCondition{
-		condition(corev1.PodScheduled, one.unschedulable == "", corev1.PodReasonUnschedulable, one.unschedulable),
+		condition(corev1.PodScheduled, true, "", ""),
 		condition(corev1.PodInitialized, initialized, "ContainersNotInitialized", "init containers have not ended"),
 		condition(corev1.ContainersReady, ready, "ContainersNotReady", one.state.Message),
 		condition(corev1.PodReady, ready, "ContainersNotReady", one.state.Message),

@@ -2,11 +2,16 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/fairlead-dev/fairlead/internal/api"
 	"github.com/fairlead-dev/fairlead/internal/controller"
 	"github.com/fairlead-dev/fairlead/internal/sandbox"
+	"github.com/fairlead-dev/fairlead/internal/sandbox/logs"
 )
 
 // instances answers the API's questions about what runs behind pods from the controller's instances.
@@ -15,8 +20,11 @@ type instances struct {
 	requests   *requestLog
 }
 
-// Exec runs a command in a container.
+// Exec runs a command in a container, or shows what the container's program says from now on.
 func (i instances) Exec(ctx context.Context, namespace, pod, container string, o api.ExecOptions) error {
+	if len(o.Command) == 0 {
+		return i.attach(ctx, namespace, pod, container, o)
+	}
 	instance, err := i.controller.Pod(namespace, pod)
 	if err != nil {
 		return err
@@ -31,6 +39,43 @@ func (i instances) Exec(ctx context.Context, namespace, pod, container string, o
 		return &api.ExitError{Code: code}
 	}
 	return nil
+}
+
+// attach copies what a container writes from now on, until its instance has ended or the caller is gone. The container's standard
+// input is at its end, as Knative wants it, so that what the caller would write is not read.
+func (i instances) attach(ctx context.Context, namespace, pod, container string, o api.ExecOptions) error {
+	group, reading := errgroup.WithContext(ctx)
+	for stream, to := range map[logs.Stream]io.Writer{logs.Stdout: o.Stdout, logs.Stderr: o.Stderr} {
+		if to == nil {
+			continue
+		}
+		from, err := i.Logs(reading, namespace, pod, container, api.LogOptions{Follow: true, Stdout: stream == logs.Stdout, Stderr: stream == logs.Stderr})
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		group.Go(func() error {
+			_, err := io.Copy(caller{to}, from)
+			return errors.Join(err, from.Close())
+		})
+	}
+	if err := group.Wait(); !errors.Is(err, errCallerGone) && ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// errCallerGone says that the one who is shown something does not take it any more, which is how an attachment usually ends.
+var errCallerGone = errors.New("the caller is gone")
+
+// caller tells the errors of who is written to from those of what is read.
+type caller struct{ io.Writer }
+
+func (c caller) Write(p []byte) (int, error) {
+	n, err := c.Writer.Write(p)
+	if err != nil {
+		return n, errCallerGone
+	}
+	return n, nil
 }
 
 // sizes passes on the sizes of a terminal until ctx ends.
