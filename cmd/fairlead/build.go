@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,24 +18,22 @@ import (
 // newBuildCommand builds without running.
 func newBuildCommand(term *terminal) *cobra.Command {
 	var (
-		target       clientFlags
-		options      buildFlags
-		name, output string
-		explain      bool
+		target  clientFlags
+		options buildFlags
+		name    string
+		output  *outputFormat
+		explain bool
 	)
 	cmd := &cobra.Command{
 		Use:   "build [PATH]",
 		Short: "Build a folder of source into an image of the daemon's registry",
 		Long: "Build makes an image of a folder of source (this one if none is named), or of a static binary, puts it into the\n" +
 			"registry of the running daemon and prints its reference. --explain only says which builders fit and why.",
-		Args: cobra.MaximumNArgs(1),
+		Args: atMostArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := "."
 			if len(args) == 1 {
 				path = args[0]
-			}
-			if output != "" && output != "json" {
-				return withTry(usagef("output format %q is not known", output), "-o json")
 			}
 			if explain {
 				return explainBuild(term, path, output)
@@ -48,17 +45,17 @@ func newBuildCommand(term *terminal) *cobra.Command {
 	options.addAllTo(cmd.Flags())
 	cmd.Flags().StringVar(&name, "name", "", "name of the image (default: from the folder)")
 	cmd.Flags().BoolVar(&explain, "explain", false, "say which builders fit and why, and build nothing")
-	cmd.Flags().StringVarP(&output, "output", "o", "", "output format: json")
+	output = addOutputFlag(cmd, "json", "yaml")
 	return cmd
 }
 
-func explainBuild(term *terminal, path, output string) error {
+func explainBuild(term *terminal, path string, output *outputFormat) error {
 	choices, err := build.Explain(path)
 	if err != nil {
 		return err
 	}
-	if output == "json" {
-		return json.NewEncoder(term.out).Encode(choices)
+	if output.value != "" {
+		return output.print(term.out, choices)
 	}
 	if len(choices) == 0 {
 		return withTry(fmt.Errorf("%s: %w", path, build.ErrNoBuilder), "name the folder with the source, or an image")
@@ -71,7 +68,7 @@ func explainBuild(term *terminal, path, output string) error {
 	return w.Flush()
 }
 
-func buildIntoRegistry(cmd *cobra.Command, term *terminal, target *clientFlags, from source, output string) error {
+func buildIntoRegistry(cmd *cobra.Command, term *terminal, target *clientFlags, from source, output *outputFormat) error {
 	abs, err := filepath.Abs(from.path)
 	if err != nil {
 		return fmt.Errorf("build %s: %w", from.path, err)
@@ -95,8 +92,8 @@ func buildIntoRegistry(cmd *cobra.Command, term *terminal, target *clientFlags, 
 	if err != nil {
 		return err
 	}
-	if output == "json" {
-		return json.NewEncoder(term.out).Encode(map[string]string{"image": reference})
+	if output.value != "" {
+		return output.print(term.out, map[string]string{"image": reference})
 	}
 	fmt.Fprintln(term.out, reference)
 	return nil

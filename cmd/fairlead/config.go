@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"text/tabwriter"
 
@@ -12,7 +11,7 @@ import (
 
 func newConfigCommand(term *terminal) *cobra.Command {
 	settings := daemon.NewSettings()
-	var output string
+	var output *outputFormat
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print the settings in force and where each comes from",
@@ -23,7 +22,7 @@ func newConfigCommand(term *terminal) *cobra.Command {
 			if err := settings.Resolve(cmd.Flags()); err != nil {
 				return usageError{err}
 			}
-			switch output {
+			switch output.value {
 			case "":
 				w := tabwriter.NewWriter(term.out, 0, 8, 2, ' ', 0)
 				fmt.Fprintln(w, "SETTING\tVALUE\tFROM")
@@ -31,15 +30,11 @@ func newConfigCommand(term *terminal) *cobra.Command {
 					fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, s.Value, s.From)
 				}
 				return w.Flush()
-			case "json":
-				enc := json.NewEncoder(term.out)
-				enc.SetIndent("", "  ")
-				return enc.Encode(settings.InForce())
 			}
-			return withTry(usagef("output format %q is not known", output), "-o json")
+			return output.print(term.out, settings.InForce())
 		},
 	}
 	settings.AddFlags(cmd.Flags())
-	cmd.Flags().StringVarP(&output, "output", "o", "", "output format: json")
+	output = addOutputFlag(cmd, "json", "yaml")
 	return cmd
 }

@@ -4,10 +4,15 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/fairlead-dev/fairlead/cmd/fairlead/internal/object"
 )
 
 func newDescribeCommand(term *terminal) *cobra.Command {
-	var flags objectFlags
+	var (
+		flags  objectFlags
+		output *outputFormat
+	)
 	cmd := &cobra.Command{
 		Use:   "describe TYPE [NAME...] | TYPE/NAME... | SERVICE...",
 		Short: "Show everything about objects, with their conditions and events",
@@ -20,10 +25,18 @@ func newDescribeCommand(term *terminal) *cobra.Command {
 			if err != nil {
 				return asUsage(err)
 			}
+			if output.value != "" {
+				format, err := object.ParseFormat(output.value)
+				if err != nil {
+					return asUsage(err)
+				}
+				return asUsage(c.Get(cmd.Context(), targets, object.GetOptions{Selection: flags.selection(), Format: format}, term.out))
+			}
 			return c.Describe(cmd.Context(), targets, flags.selection(), time.Now(), term.out)
 		},
 	}
 	flags.addSelection(cmd.Flags())
+	output = addOutputFlag(cmd, "json", "yaml")
 	cmd.ValidArgsFunction = completeObjects(&flags)
 	return cmd
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -11,7 +10,7 @@ import (
 
 func newDoctorCommand(term *terminal) *cobra.Command {
 	settings := daemon.NewSettings()
-	var output string
+	var output *outputFormat
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check whether this machine has what Fairlead needs",
@@ -23,17 +22,10 @@ func newDoctorCommand(term *terminal) *cobra.Command {
 				return usageError{err}
 			}
 			findings := daemon.Doctor(cmd.Context(), settings)
-			switch output {
-			case "":
+			if output.value == "" {
 				printFindings(term, findings)
-			case "json":
-				enc := json.NewEncoder(term.out)
-				enc.SetIndent("", "  ")
-				if err := enc.Encode(findings); err != nil {
-					return err
-				}
-			default:
-				return withTry(usagef("output format %q is not known", output), "-o json")
+			} else if err := output.print(term.out, findings); err != nil {
+				return err
 			}
 			for _, f := range findings {
 				if f.Verdict == daemon.VerdictProblem {
@@ -44,7 +36,7 @@ func newDoctorCommand(term *terminal) *cobra.Command {
 		},
 	}
 	settings.AddFlags(cmd.Flags())
-	cmd.Flags().StringVarP(&output, "output", "o", "", "output format: json")
+	output = addOutputFlag(cmd, "json", "yaml")
 	return cmd
 }
 

@@ -160,7 +160,7 @@ func (f *imageFlags) remove(term *terminal) *cobra.Command {
 		Short:   "Remove a tag, or an image named by its digest with all its tags",
 		Long: "Remove takes the name of an image away, or with IMAGE@DIGEST the image itself. The space is given back by\n" +
 			"`fairlead image prune`, or by itself after an hour.",
-		Args: cobra.MinimumNArgs(1),
+		Args: atLeastArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := f.client(cmd)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/yaml"
 )
 
 func newKubeconfigCommand(term *terminal) *cobra.Command {
@@ -15,6 +16,7 @@ func newKubeconfigCommand(term *terminal) *cobra.Command {
 		flags       clientFlags
 		name        string
 		print, keep bool
+		output      *outputFormat
 	)
 	cmd := &cobra.Command{
 		Use:   "kubeconfig",
@@ -28,7 +30,10 @@ func newKubeconfigCommand(term *terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if print {
+			if output.value == "json" {
+				return printKubeconfigJSON(term, own)
+			}
+			if print || output.value != "" {
 				text, err := clientcmd.Write(*own)
 				if err != nil {
 					return fmt.Errorf("write the kubeconfig: %w", err)
@@ -42,8 +47,23 @@ func newKubeconfigCommand(term *terminal) *cobra.Command {
 	flags.addTo(cmd.Flags())
 	cmd.Flags().StringVar(&name, "name", "fairlead", "name of the cluster, user and context")
 	cmd.Flags().BoolVar(&print, "print", false, "print the kubeconfig and change no file")
+	output = addOutputFlag(cmd, "json", "yaml")
 	cmd.Flags().BoolVar(&keep, "keep-context", false, "do not change the current context")
 	return cmd
+}
+
+// printKubeconfigJSON prints the same as --print, as JSON, which kubectl reads as well.
+func printKubeconfigJSON(term *terminal, own *clientcmdapi.Config) error {
+	text, err := clientcmd.Write(*own)
+	if err != nil {
+		return fmt.Errorf("write the kubeconfig: %w", err)
+	}
+	data, err := yaml.YAMLToJSON(text)
+	if err != nil {
+		return fmt.Errorf("write the kubeconfig: %w", err)
+	}
+	_, err = fmt.Fprintf(term.out, "%s\n", data)
+	return err
 }
 
 // readKubeconfig reads the daemon's own kubeconfig and gives its cluster, user and context one name.

@@ -36,5 +36,6 @@ func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
 	term := newTerminal(stdin, stdout, stderr)
 	root := newRootCommand(term)
 	root.SetArgs(args)
-	return term.exitCode(ctx, root.ExecuteContext(ctx))
+	cmd, err := root.ExecuteContextC(ctx)
+	return term.exitCode(ctx, cmd.CommandPath(), err)
 }

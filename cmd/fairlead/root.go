@@ -51,6 +51,12 @@ func newRootCommand(term *terminal) *cobra.Command {
 	root.SetHelpCommandGroupID(groupHost)
 	root.SetCompletionCommandGroupID(groupHost)
 	addCommands(root, term)
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		for _, shell := range completion.Commands() {
+			shell.Args = exactArgs(0)
+		}
+	}
 	return root
 }
 
@@ -119,6 +125,16 @@ func atMostArgs(n int) cobra.PositionalArgs {
 			return nil
 		}
 		return withTry(usagef("%s takes at most %s, got %d", cmd.CommandPath(), plural(n, "argument"), len(args)), "%s --help", cmd.CommandPath())
+	}
+}
+
+// atLeastArgs is cobra.MinimumNArgs likewise.
+func atLeastArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= n {
+			return nil
+		}
+		return withTry(usagef("%s takes at least %s, got %d", cmd.CommandPath(), plural(n, "argument"), len(args)), "%s --help", cmd.CommandPath())
 	}
 }
 

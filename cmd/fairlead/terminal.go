@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"syscall"
 
 	"golang.org/x/term"
 )
@@ -78,8 +77,8 @@ type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// exitCode prints an error the way people see it and gives the exit code that belongs to it.
-func (t *terminal) exitCode(ctx context.Context, err error) int {
+// exitCode prints an error of a command the way people see it and gives the exit code that belongs to it.
+func (t *terminal) exitCode(ctx context.Context, command string, err error) int {
 	if err == nil {
 		return exitOK
 	}
@@ -93,13 +92,7 @@ func (t *terminal) exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	}
 	t.note("fairlead: %v", err)
-	var advice interface{ Try() string }
-	switch {
-	case errors.As(err, &advice) && advice.Try() != "":
-		t.note("try: %s", advice.Try())
-	case errors.Is(err, syscall.ECONNREFUSED):
-		t.note("try: fairlead serve: the daemon has ended; its log says why")
-	}
+	t.note("try: %s", advice(command, err))
 	var coded interface{ ExitCode() int }
 	if errors.As(err, &coded) {
 		return coded.ExitCode()

@@ -20,6 +20,7 @@ func newTopCommand(term *terminal) *cobra.Command {
 		all      bool
 		watch    bool
 		interval time.Duration
+		output   *outputFormat
 	)
 	cmd := &cobra.Command{
 		Use:   "top [SERVICE]",
@@ -44,19 +45,28 @@ func newTopCommand(term *terminal) *cobra.Command {
 					return err
 				}
 			}
-			return c.top(cmd.Context(), term, interval, watch, pick)
+			return c.top(cmd.Context(), term, topOptions{interval, watch, pick, output})
 		},
 	}
 	target.addTo(cmd.Flags())
 	cmd.ValidArgsFunction = serviceNames(&target)
 	cmd.Flags().BoolVarP(&all, "all-namespaces", "A", false, "services of all namespaces")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "measure again and again until Ctrl-C")
+	output = addOutputFlag(cmd, "json", "yaml")
 	cmd.Flags().DurationVar(&interval, "interval", time.Second, "how long to measure")
 	return cmd
 }
 
+// topOptions say what top measures and how it shows it.
+type topOptions struct {
+	interval time.Duration
+	watch    bool // one interval after the other
+	pick     func(loadKey) bool
+	output   *outputFormat
+}
+
 // top prints the load over one interval, or over one after the other.
-func (c *client) top(ctx context.Context, term *terminal, interval time.Duration, watch bool, pick func(loadKey) bool) error {
+func (c *client) top(ctx context.Context, term *terminal, o topOptions) error {
 	info, err := readInfo(ctx, c.kube)
 	if err != nil {
 		return err
@@ -68,12 +78,12 @@ func (c *client) top(ctx context.Context, term *terminal, interval time.Duration
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(interval)
+	tick := time.NewTicker(o.interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			if watch {
+			if o.watch {
 				return nil
 			}
 			return context.Cause(ctx)
@@ -83,21 +93,29 @@ func (c *client) top(ctx context.Context, term *terminal, interval time.Duration
 		if err != nil {
 			return endedBy(ctx, err)
 		}
-		if watch && term.human {
-			fmt.Fprint(term.out, "\x1b[H\x1b[2J")
-		}
-		t := loadTable(before, after, pick)
-		if err := t.write(term.out, term.human); err != nil {
+		if err := o.show(term, before, after); err != nil {
 			return err
 		}
-		if len(t.rows) == 0 && !watch {
-			term.note("No revision has had a request or an instance since the daemon started.")
-		}
-		if !watch {
+		if !o.watch {
 			return nil
 		}
 		before = after
 	}
+}
+
+// show prints what happened between two readings.
+func (o *topOptions) show(term *terminal, before, after loads) error {
+	if o.output.value != "" {
+		return o.output.print(term.out, loadList(before, after, o.pick))
+	}
+	if o.watch && term.human {
+		fmt.Fprint(term.out, "\x1b[H\x1b[2J")
+	}
+	t := loadTable(before, after, o.pick)
+	if len(t.rows) == 0 && !o.watch {
+		term.note("No revision has had a request or an instance since the daemon started.")
+	}
+	return t.write(term.out, term.human)
 }
 
 // loadKey names a revision in the metrics.
@@ -170,8 +188,8 @@ func sumLoads(at time.Time, families map[string]*dto.MetricFamily) loads {
 	return l
 }
 
-func loadTable(before, after loads, pick func(loadKey) bool) *table {
-	t := &table{header: []string{"NAMESPACE", "SERVICE", "REVISION", "READY", "REQ/S", "FAILED/S", "P50", "P95", "NOW", "WAITING"}}
+// pickedLoads are the revisions that a reading has, in order.
+func pickedLoads(after loads, pick func(loadKey) bool) []loadKey {
 	var keys []loadKey
 	for key := range after.byRevision {
 		if pick(key) {
@@ -181,8 +199,49 @@ func loadTable(before, after loads, pick func(loadKey) bool) *table {
 	slices.SortFunc(keys, func(a, b loadKey) int {
 		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.service, b.service), cmp.Compare(a.revision, b.revision))
 	})
+	return keys
+}
+
+// revisionLoad is the load of a revision as programs read it.
+type revisionLoad struct {
+	Namespace         string   `json:"namespace"`
+	Service           string   `json:"service"`
+	Revision          string   `json:"revision"`
+	ReadyInstances    float64  `json:"readyInstances"`
+	RequestsPerSecond float64  `json:"requestsPerSecond"`
+	FailedPerSecond   float64  `json:"failedPerSecond"`
+	P50Seconds        *float64 `json:"p50Seconds,omitempty"` // at most; absent: nothing was answered, or it took longer than is measured
+	P95Seconds        *float64 `json:"p95Seconds,omitempty"`
+	InFlight          float64  `json:"inFlight"`
+	Waiting           float64  `json:"waiting"`
+}
+
+func loadList(before, after loads, pick func(loadKey) bool) []revisionLoad {
+	list := []revisionLoad{}
 	seconds := after.at.Sub(before.at).Seconds()
-	for _, key := range keys {
+	for _, key := range pickedLoads(after, pick) {
+		now, then := after.byRevision[key], before.byRevision[key]
+		if then == nil {
+			then = &load{}
+		}
+		one := revisionLoad{
+			Namespace: key.namespace, Service: key.service, Revision: key.revision, ReadyInstances: now.ready, InFlight: now.inflight, Waiting: now.waiting,
+			RequestsPerSecond: max(0, now.requests-then.requests) / seconds, FailedPerSecond: max(0, now.failed-then.failed) / seconds,
+		}
+		for q, field := range map[float64]**float64{0.5: &one.P50Seconds, 0.95: &one.P95Seconds} {
+			if bound, _, has := quantileBound(q, then.buckets, now.buckets); has && bound < 1e9 {
+				*field = &bound
+			}
+		}
+		list = append(list, one)
+	}
+	return list
+}
+
+func loadTable(before, after loads, pick func(loadKey) bool) *table {
+	t := &table{header: []string{"NAMESPACE", "SERVICE", "REVISION", "READY", "REQ/S", "FAILED/S", "P50", "P95", "NOW", "WAITING"}}
+	seconds := after.at.Sub(before.at).Seconds()
+	for _, key := range pickedLoads(after, pick) {
 		now, then := after.byRevision[key], before.byRevision[key]
 		if then == nil {
 			then = &load{}
@@ -207,6 +266,18 @@ func rate(count, seconds float64) string {
 // quantile is the upper bound of the bucket that the quantile of what was counted in between falls into, as "<=25ms";
 // empty if nothing was.
 func quantile(q float64, before, after map[float64]float64) string {
+	bound, below, has := quantileBound(q, before, after)
+	switch {
+	case !has:
+		return ""
+	case bound > 1e9: // the last bucket has no bound
+		return fmt.Sprintf(">%v", inSeconds(below))
+	}
+	return fmt.Sprintf("<=%v", inSeconds(bound))
+}
+
+// quantileBound gives the bounds of that bucket in seconds.
+func quantileBound(q float64, before, after map[float64]float64) (bound, below float64, has bool) {
 	bounds := make([]float64, 0, len(after))
 	var total float64
 	for bound, count := range after {
@@ -214,19 +285,16 @@ func quantile(q float64, before, after map[float64]float64) string {
 		total = max(total, count-before[bound])
 	}
 	if total <= 0 {
-		return ""
+		return 0, 0, false
 	}
 	slices.Sort(bounds)
-	for i, bound := range bounds {
-		if after[bound]-before[bound] < q*total {
-			continue
+	for _, bound := range bounds {
+		if after[bound]-before[bound] >= q*total {
+			return bound, below, true
 		}
-		if bound > 1e9 { // the last bucket has no bound
-			return fmt.Sprintf(">%v", inSeconds(bounds[i-1]))
-		}
-		return fmt.Sprintf("<=%v", inSeconds(bound))
+		below = bound
 	}
-	return ""
+	return 0, 0, false
 }
 
 func inSeconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

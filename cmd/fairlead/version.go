@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -39,25 +38,20 @@ func buildVersion() version {
 }
 
 func newVersionCommand(term *terminal) *cobra.Command {
-	var output string
+	var output *outputFormat
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this binary",
 		Args:  exactArgs(0),
 		RunE: func(*cobra.Command, []string) error {
 			v := buildVersion()
-			switch output {
-			case "":
-				fmt.Fprintf(term.out, "fairlead %s %s %s\n", v.Version, v.Go, v.Platform)
-				return nil
-			case "json":
-				enc := json.NewEncoder(term.out)
-				enc.SetIndent("", "  ")
-				return enc.Encode(v)
+			if output.value != "" {
+				return output.print(term.out, v)
 			}
-			return withTry(usagef("output format %q is not known", output), "-o json")
+			_, err := fmt.Fprintf(term.out, "fairlead %s %s %s\n", v.Version, v.Go, v.Platform)
+			return err
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "", "output format: json")
+	output = addOutputFlag(cmd, "json", "yaml")
 	return cmd
 }

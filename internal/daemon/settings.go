@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-dev/fairlead/internal/oci"
@@ -228,6 +229,9 @@ func (s *Settings) validate() error {
 		if _, _, err := net.SplitHostPort(address); err != nil {
 			return fmt.Errorf("setting %s: %q is not host:port", name, address)
 		}
+	}
+	if problems := validation.IsDNS1123Subdomain(s.Domain); len(problems) > 0 {
+		return fmt.Errorf("setting domain: %q is not a domain: %s", s.Domain, problems[0])
 	}
 	for name, choice := range map[string]struct {
 		value   string

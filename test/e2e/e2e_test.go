@@ -104,7 +104,8 @@ func runScripts(t *testing.T, dir string) {
 			"empty":  emptyCommand,
 			"logged": loggedCommand,
 
-			"freeport": freePortCommand,
+			"freeport":   freePortCommand,
+			"structured": structuredCommand,
 		},
 		Condition: func(condition string) (bool, error) {
 			switch condition {

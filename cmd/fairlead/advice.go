@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// advice is what a person could try after an error of a command: what the error says itself, else what its kind suggests.
+func advice(command string, err error) string {
+	var own interface{ Try() string }
+	if errors.As(err, &own) && own.Try() != "" {
+		return own.Try()
+	}
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		return command + " --help"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "fairlead serve: the daemon has ended; its log says why"
+	case errors.Is(err, fs.ErrNotExist):
+		return "the path of a file that is there"
+	case errors.Is(err, fs.ErrPermission):
+		return "a path that you may use, or another user"
+	case errors.Is(err, syscall.ENOSPC):
+		return "fairlead image prune, or more space on the disk"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "again; fairlead doctor says whether the machine has what is needed"
+	}
+	return apiAdvice(err)
+}
+
+// apiAdvice goes by what the API answered.
+func apiAdvice(err error) string {
+	switch {
+	case apierrors.IsUnauthorized(err):
+		return "fairlead kubeconfig: the token of this kubeconfig is not the daemon's"
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot"):
+		return "kubectl auth can-i --list: what this user may do"
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return "another value; fairlead explain KIND.FIELD says what a field takes"
+	case apierrors.IsNotFound(err):
+		return "fairlead get KIND --all-namespaces: what there is"
+	case apierrors.IsAlreadyExists(err):
+		return "another name, or fairlead delete first"
+	case apierrors.IsConflict(err), apierrors.IsServerTimeout(err), apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err):
+		return "again"
+	}
+	return "fairlead doctor, and the daemon's log"
+}
