@@ -55,9 +55,13 @@ type host struct {
 	root     string
 	lookPath func(string) (string, error)
 	uid      int
+	// delegated: an ordinary user has control groups of its own here
+	delegated bool
 }
 
-func thisHost() host { return host{root: "/", lookPath: lookPath, uid: os.Geteuid()} }
+func thisHost() host {
+	return host{root: "/", lookPath: lookPath, uid: os.Geteuid(), delegated: os.Geteuid() != 0 && sandbox.DelegatedCgroups()}
+}
 
 // lookPath also finds what an ordinary user's PATH leaves out.
 func lookPath(name string) (string, error) {
@@ -144,8 +148,12 @@ func kernelVersion(release string) (major, minor int, valid bool) {
 }
 
 func (h host) checkCgroups() []Finding {
+	if h.uid != 0 && h.delegated {
+		return []Finding{ok("control groups with cpu, memory and pids are delegated to this user")}
+	}
 	if h.uid != 0 {
-		return []Finding{warning("sudo fairlead serve, where limits matter", "an ordinary user: control groups belong to root, so memory, CPU and process limits are not enforced")}
+		return []Finding{warning("systemd-run --user --scope -p Delegate=yes fairlead serve, or sudo fairlead serve, where limits matter",
+			"an ordinary user without control groups of its own: memory, CPU and process limits are not enforced, and instances are frozen by SIGSTOP, which their programs can notice")}
 	}
 	if h.exists("sys/fs/cgroup/cgroup.controllers") {
 		controllers, err := h.read("sys/fs/cgroup/cgroup.controllers")
@@ -296,7 +304,7 @@ func (h host) checkRootless() []Finding {
 	}
 	return []Finding{
 		ok("an ordinary user can run instances"),
-		warning("sudo fairlead serve, for instances with users of their own", "an ordinary user: all instances share one user namespace, and nothing can be frozen"),
+		warning("sudo fairlead serve, for instances with users of their own", "an ordinary user: all instances share one user namespace"),
 	}
 }
 

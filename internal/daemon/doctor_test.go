@@ -63,6 +63,20 @@ func TestDoctorFindings(t *testing.T) {
 	}
 }
 
+// TestDoctorOfAnOrdinaryUser: what is said of control groups depends on whether the user has some.
+func TestDoctorOfAnOrdinaryUser(t *testing.T) {
+	h := machine(t, nil)
+	h.uid = 1000
+	if f := h.checkCgroups()[0]; f.Verdict != VerdictWarning || !strings.Contains(f.Message, "not enforced") || !strings.Contains(f.Message, "SIGSTOP") ||
+		!strings.Contains(f.Try, "Delegate=yes") {
+		t.Errorf("without: %+v", f)
+	}
+	h.delegated = true
+	if f := h.checkCgroups()[0]; f.Verdict != VerdictOK || !strings.Contains(f.Message, "delegated") {
+		t.Errorf("with: %+v", f)
+	}
+}
+
 func TestDoctorRuntimes(t *testing.T) {
 	worst := func(findings []Finding) (worst Finding) {
 		worst = ok("nothing to report")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -36,7 +37,7 @@ func (m *Manager) startHelper(ctx context.Context) error {
 		return err
 	}
 	ended, err := helper.Start(ctx, m.cfg.Executable, HelperArg, helper.Options{
-		Dir: m.cfg.Dir, CgroupParent: m.cfg.CgroupParent, OrphanAfter: m.cfg.OrphanAfter, LogBytes: m.cfg.LogBytes,
+		Dir: m.cfg.Dir, CgroupParent: m.cfg.CgroupParent, CgroupBase: m.tree.Base(), OrphanAfter: m.cfg.OrphanAfter, LogBytes: m.cfg.LogBytes,
 	})
 	m.ended = ended
 	return err
@@ -83,9 +84,17 @@ func removeContents(dir string) error {
 
 // adopt takes over the instances that the helper holds, and clears what cannot be taken over.
 func (m *Manager) adopt(ctx context.Context, conn *helper.Client) error {
-	version, _, err := conn.Hello(ctx)
+	version, base, err := conn.Hello(ctx)
 	if err != nil {
 		return err
+	}
+	if !maps.Equal(base, m.tree.Base()) { // the instances are where an earlier daemon was started
+		if err := m.tree.Prune(m.cfg.CgroupParent); err != nil {
+			return err
+		}
+		if m.tree, err = cgroup.OpenAt(base); err != nil {
+			return err
+		}
 	}
 	listed, err := conn.List(ctx)
 	if err != nil {

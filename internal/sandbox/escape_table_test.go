@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -153,19 +152,7 @@ func escapeAsUser(t *testing.T) column {
 		}
 	}
 	root := rootFS(t)
-	name := "fl" + strconv.Itoa(os.Getpid())
-	if out, err := exec.Command("useradd", "--create-home", name).CombinedOutput(); err != nil {
-		t.Fatalf("useradd: %v: %s", err, out)
-	}
-	defer func() {
-		if out, err := exec.Command("userdel", "--remove", name).CombinedOutput(); err != nil && !strings.Contains(string(out), "mail spool") {
-			t.Errorf("userdel: %v: %s", err, out)
-		}
-	}()
-	u, err := user.Lookup(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := newUser(t)
 	uid, _ := strconv.ParseUint(u.Uid, 10, 32)
 	gid, _ := strconv.ParseUint(u.Gid, 10, 32)
 	program := filepath.Join(u.HomeDir, "sandbox.test")

@@ -28,10 +28,14 @@ func (l *life) create(ctx context.Context, c *run) error {
 	if err := bundle.Write(dir, in); err != nil {
 		return err
 	}
-	made, err := l.conn.Create(ctx, helper.CreateArgs{
+	args := helper.CreateArgs{
 		Ref: l.ref(c), Run: c.number, Runtime: l.i.spec.Runtime, Binary: binary,
 		Bundle: dir, Lowers: c.spec.Lowers, Cgroup: in.CgroupPath, UID: in.User.UID,
-	})
+	}
+	if l.i.m.tree.Delegated() || l.i.spec.Runtime == "process" {
+		args.Resources = bundle.Resources(in)
+	}
+	made, err := l.conn.Create(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -67,7 +71,7 @@ func (l *life) bundleInput(c *run) (bundle.Input, error) {
 		AllowPrivilegeEscalation: c.spec.AllowPrivilegeEscalation, SeccompUnconfined: c.spec.SeccompUnconfined,
 	}
 	in.OwnKernel, in.UnifiedLimits = l.i.spec.Runtime == "runsc", m.tree.Mode() == cgroup.V2
-	in.NoCgroups = m.tree.Mode() == cgroup.None
+	in.NoCgroups = m.tree.Mode() == cgroup.None || m.tree.Delegated()
 	if u := l.i.view.users; u.Count > 0 {
 		in.UserNS, in.UsersFirst, in.UsersCount = helper.UserNSPath(l.i.view.dir), u.First, u.Count
 	}

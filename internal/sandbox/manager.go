@@ -80,6 +80,12 @@ func New(cfg Config) (*Manager, error) {
 	if m.tree, err = cgroup.Open(); err != nil {
 		return nil, err
 	}
+	if m.tree.Delegated() {
+		if err := m.tree.Make(cfg.CgroupParent); err != nil {
+			m.log.Warn("the control groups of this user cannot be used", "err", err)
+			m.tree = m.tree.Without()
+		}
+	}
 	if m.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, err
 	}
@@ -129,7 +135,7 @@ func (c *Config) setDefaults() error {
 func (m *Manager) Info() Info {
 	info := Info{Runtime: m.drivers.preferred, Binaries: m.drivers.binaries, Cgroups: string(m.tree.Mode())}
 	if helper.Rootless() {
-		info.Missing = append(info.Missing, rootlessMissing()...)
+		info.Missing = append(info.Missing, rootlessMissing(m.tree.Mode() != cgroup.None)...)
 	} else if m.tree.Mode() == cgroup.None {
 		info.Missing = append(info.Missing, "no control groups are mounted: memory, CPU and process limits are not enforced")
 	}

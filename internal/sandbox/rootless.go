@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-dev/fairlead/internal/sandbox/cgroup"
 	"github.com/fairlead-dev/fairlead/internal/sandbox/helper"
 )
 
@@ -190,9 +191,17 @@ func subRange(line string, names []string) (first, count int, ok bool) {
 }
 
 // rootlessMissing is what an ordinary user's instances lack, one sentence each.
-func rootlessMissing() []string {
-	return []string{
-		"this is an ordinary user's daemon: memory, CPU and process limits are not enforced, and usage is not measured",
-		"this is an ordinary user's daemon: all instances share its user namespace, and root in an instance is the user outside",
+func rootlessMissing(delegated bool) (out []string) {
+	if !delegated {
+		out = append(out, "this is an ordinary user's daemon without control groups of its own: memory, CPU and process limits are not enforced, usage is not measured, and "+
+			"instances are frozen by SIGSTOP, which their programs can notice")
 	}
+	return append(out, "this is an ordinary user's daemon: all instances share its user namespace, and root in an instance is the user outside")
+}
+
+// DelegatedCgroups says whether an ordinary user's daemon that is started here, in this process's control groups, could limit its
+// instances.
+func DelegatedCgroups() bool {
+	tree, err := cgroup.Open()
+	return err == nil && tree.Delegated()
 }

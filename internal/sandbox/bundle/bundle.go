@@ -26,7 +26,7 @@ type Input struct {
 	Binds        []Bind
 	NetNS        string // path of the network namespace
 	CgroupPath   string
-	NoCgroups    bool   // there are none: no limits and nothing to show
+	NoCgroups    bool   // the runtime is to leave them alone: no limits and nothing to show
 	UserNS       string // path of the user namespace; empty: the machine's
 	UsersFirst   uint32 // what its user 0 is on the machine
 	UsersCount   uint32
@@ -91,7 +91,7 @@ func Spec(in Input) (*specs.Spec, error) {
 		Mounts:   append(standardMounts(in.ReadOnlyRoot), bindMounts(in.Binds)...),
 		Linux: &specs.Linux{
 			CgroupsPath: in.CgroupPath,
-			Resources:   resources(in),
+			Resources:   Resources(in),
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.MountNamespace},
 				{Type: specs.NetworkNamespace, Path: in.NetNS},
@@ -199,7 +199,8 @@ func bindMounts(binds []Bind) []specs.Mount {
 	return out
 }
 
-func resources(in Input) *specs.LinuxResources {
+// Resources gives the limits alone.
+func Resources(in Input) *specs.LinuxResources {
 	r := &specs.LinuxResources{
 		Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}, // the runtime adds the usual few
 	}

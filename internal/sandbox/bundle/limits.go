@@ -45,7 +45,7 @@ func limitFiles(in Input) map[string]string {
 		}
 		return strconv.FormatInt(n, 10)
 	}
-	r := resources(in)
+	r := Resources(in)
 	var memory, quota, period, shares int64 = 0, 0, 100_000, 1024
 	if r.Memory != nil {
 		memory = *r.Memory.Limit

@@ -41,24 +41,51 @@ var used = []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", 
 // Tree is the control groups of a machine.
 type Tree struct {
 	mode Mode
-	dirs map[string]string // version 1: controller to mount point
+	dirs map[string]string // version 1: controller to the directory of the root group
+	root string            // version 2: the directory of the root group
+	// base is set if the root groups are not the machine's but what was delegated to an ordinary user: the path of each directory
+	// below its mount point.
+	base Place
 	// covered: this is a hybrid machine whose groups cannot be changed
 	covered bool
 }
 
-// Open finds out how control groups are mounted. Where the root group is not this process's to change, as for an ordinary user,
-// the mode is None.
+// Open finds out how control groups are mounted. Where the root group is not this process's to change, as for an ordinary user, the
+// tree begins at this process's own groups if they were delegated to it, see Delegated; otherwise the mode is None.
 func Open() (*Tree, error) {
 	t, err := open()
+	if err != nil || t.writable(t.roots()) {
+		return t, err
+	}
+	data, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("asking for this process's control groups: %w", err)
 	}
-	for _, root := range t.roots() {
-		if err := unix.Faccessat(unix.AT_FDCWD, root, unix.W_OK, unix.AT_EACCESS); errors.Is(err, unix.EACCES) {
-			return &Tree{mode: None, covered: t.mode == Hybrid}, nil
-		}
+	return t.below(t.parsePlace(string(data)), delegated), nil
+}
+
+// OpenAt is Open for a process that another one has told where the tree begins, by Base; nil: at the machine's root, if anywhere.
+func OpenAt(base Place) (*Tree, error) {
+	t, err := open()
+	if err != nil || base == nil && t.writable(t.roots()) {
+		return t, err
 	}
-	return t, nil
+	return t.below(base, func(*Tree) bool { return base != nil }), nil
+}
+
+// Delegated says whether the tree begins at groups that were delegated to an ordinary user. OCI runtimes do not find these.
+func (t *Tree) Delegated() bool { return t.base != nil }
+
+// Base is where the tree begins, for OpenAt; nil if that is the machine's root.
+func (t *Tree) Base() Place {
+	if t.base == nil {
+		return nil
+	}
+	out := Place{}
+	for dir, path := range t.base {
+		out[strings.TrimSuffix(dir, path)] = path
+	}
+	return out
 }
 
 // Hybrid says whether the machine mounts version 2 beside version 1, also where neither can be changed.
@@ -81,7 +108,7 @@ func open() (*Tree, error) {
 		where, kind, options := fields[1], fields[2], strings.Split(fields[3], ",")
 		switch {
 		case kind == "cgroup2" && where == mountPoint:
-			return &Tree{mode: V2}, nil
+			return &Tree{mode: V2, root: mountPoint}, nil
 		case kind == "cgroup2":
 			unified = true
 		case kind == "cgroup" && filepath.Dir(where) == mountPoint:
@@ -110,7 +137,7 @@ func (t *Tree) Mode() Mode { return t.mode }
 // roots are the directories that a group has: one for version 2, one for each mounted controller otherwise.
 func (t *Tree) roots() []string {
 	if t.mode == V2 {
-		return []string{mountPoint}
+		return []string{t.root}
 	}
 	var out []string
 	for _, dir := range t.dirs {
@@ -124,7 +151,7 @@ func (t *Tree) roots() []string {
 // file is a file of a group; controller counts in version 1 only.
 func (t *Tree) file(controller, path, name string) string {
 	if t.mode == V2 {
-		return filepath.Join(mountPoint, path, name)
+		return filepath.Join(t.root, path, name)
 	}
 	return filepath.Join(t.dirs[controller], path, name)
 }
@@ -147,11 +174,11 @@ func (t *Tree) Make(path string) error {
 }
 
 func (t *Tree) make2(path string) error {
-	dir := mountPoint
+	dir := t.root
 	for _, part := range strings.Split(strings.Trim(path, "/"), "/") {
 		for _, c := range []string{"+cpu", "+memory", "+pids", "+cpuset", "+io"} {
 			err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(c), 0)
-			if errors.Is(err, unix.EBUSY) && dir == mountPoint {
+			if errors.Is(err, unix.EBUSY) && dir == t.root {
 				if err = t.evacuate(); err == nil {
 					err = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(c), 0)
 				}
@@ -171,15 +198,15 @@ func (t *Tree) make2(path string) error {
 // evacuate moves the processes of the root group into a group of their own. Inside of a container the root group is one like
 // any other to the kernel, and a version 2 group that hands controllers down may have no processes itself.
 func (t *Tree) evacuate() error {
-	if err := os.Mkdir(filepath.Join(mountPoint, leaf), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(filepath.Join(t.root, leaf), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("making a control group for the processes of the root group: %w", err)
 	}
-	data, err := os.ReadFile(filepath.Join(mountPoint, "cgroup.procs"))
+	data, err := os.ReadFile(filepath.Join(t.root, "cgroup.procs"))
 	if err != nil {
 		return err
 	}
 	for _, pid := range strings.Fields(string(data)) {
-		err := os.WriteFile(filepath.Join(mountPoint, leaf, "cgroup.procs"), []byte(pid), 0)
+		err := os.WriteFile(filepath.Join(t.root, leaf, "cgroup.procs"), []byte(pid), 0)
 		if err != nil && !errors.Is(err, unix.ESRCH) && pid != "0" { // 0 is one that this namespace does not see
 			return fmt.Errorf("moving process %s out of the root control group: %w", pid, err)
 		}

@@ -47,5 +47,8 @@ func (t *Tree) Limit(path string, l Limits) error {
 			return err
 		}
 	}
+	if _, err := os.Stat(t.file("", path, "memory.swap.max")); err == nil && t.mode == V2 && l.MemoryBytes > 0 {
+		return set("", "memory.swap.max", "0")
+	}
 	return nil
 }

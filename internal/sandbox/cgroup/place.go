@@ -33,15 +33,24 @@ func (t *Tree) parsePlace(text string) Place {
 			continue
 		}
 		if t.mode == V2 && fields[1] == "" {
-			p[mountPoint] = filepath.Clean(fields[2])
+			p[t.root] = t.within(t.root, fields[2])
 		}
 		for _, c := range strings.Split(fields[1], ",") {
 			if dir := t.dirs[c]; dir != "" && t.mode != V2 {
-				p[dir] = filepath.Clean(fields[2])
+				p[dir] = t.within(dir, fields[2])
 			}
 		}
 	}
 	return p
+}
+
+// within is a path as it is called below the group that a directory stands for.
+func (t *Tree) within(dir, path string) string {
+	path = filepath.Clean(path)
+	if rest, ok := strings.CutPrefix(path, t.base[dir]); ok {
+		return filepath.Join("/", rest)
+	}
+	return path
 }
 
 // Return moves this process back to where it was. Where that group is gone it goes to the root.

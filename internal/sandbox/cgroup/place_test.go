@@ -15,7 +15,7 @@ func TestPlace(t *testing.T) {
 	if got := one.parsePlace(text); !maps.Equal(got, Place{"/cg/systemd": "/a", "/cg/memory": "/c", "/cg/cpu": "/d:e"}) {
 		t.Errorf("version 1: %v", got)
 	}
-	two := &Tree{mode: V2}
+	two := &Tree{mode: V2, root: mountPoint}
 	if got := two.parsePlace(text); !maps.Equal(got, Place{mountPoint: "/two"}) {
 		t.Errorf("version 2: %v", got)
 	}

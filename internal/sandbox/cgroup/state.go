@@ -93,7 +93,7 @@ func (t *Tree) ThawAll(path string) error {
 	name, value := "freezer.state", "THAWED"
 	root := t.dirs["freezer"]
 	if t.mode == V2 {
-		name, value, root = "cgroup.freeze", "0", mountPoint
+		name, value, root = "cgroup.freeze", "0", t.root
 	}
 	if root == "" {
 		return nil
@@ -169,15 +169,30 @@ type Breaches struct {
 	Pids     int64 // refused forks
 }
 
-// Breaches reads the counters of a group itself. What the kernel does not count is zero; a group that is gone has none.
+// Breaches reads the counters of a group and of those below it, which a runtime may have made. What the kernel does not count is
+// zero; a group that is gone has none.
 func (t *Tree) Breaches(path string) Breaches {
-	memory, pids := t.file("memory", path, "memory.oom_control"), t.file("pids", path, "pids.events")
-	if t.mode == V2 {
-		memory = t.file("", path, "memory.events")
+	if t.mode == V2 { // the counters are those of the whole subtree
+		m, _ := readPairs(t.file("", path, "memory.events")) // a missing file is a missing counter
+		p, _ := readPairs(t.file("", path, "pids.events"))
+		return Breaches{OOMKills: m["oom_kill"], Pids: p["max"]}
 	}
-	m, _ := readPairs(memory) // a missing file is a missing counter
-	p, _ := readPairs(pids)
-	return Breaches{OOMKills: m["oom_kill"], Pids: p["max"]}
+	return Breaches{
+		OOMKills: sumPairs(t.file("memory", path, ""), "memory.oom_control", "oom_kill"),
+		Pids:     sumPairs(t.file("pids", path, ""), "pids.events", "max"),
+	}
+}
+
+// sumPairs adds up one counter of a directory and those below it.
+func sumPairs(dir, file, name string) (sum int64) {
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error { //nolint:errcheck // what is gone counts nothing
+		if err == nil && d.IsDir() {
+			pairs, _ := readPairs(filepath.Join(path, file))
+			sum += pairs[name]
+		}
+		return nil
+	})
+	return sum
 }
 
 func readInt(file string) (int64, error) {

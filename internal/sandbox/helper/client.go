@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-dev/fairlead/internal/sandbox/cgroup"
 )
 
 // ErrLost: the connection to the helper has ended.
@@ -155,11 +157,12 @@ func (c *Client) forget(id uint64, ch chan answer) {
 	}
 }
 
-// Hello asks for the version and takes over: from now on events come to this client.
-func (c *Client) Hello(ctx context.Context) (version, pid int, err error) {
+// Hello asks for the version, and where the helper's control groups begin (cgroup.OpenAt), and takes over: from now on events come
+// to this client.
+func (c *Client) Hello(ctx context.Context) (version int, base cgroup.Place, err error) {
 	var h hello
 	_, err = c.call(ctx, "hello", nil, &h)
-	return h.Version, h.Pid, err
+	return h.Version, h.CgroupBase, err
 }
 
 // Open prepares an instance and gives the files of its network namespace, see netns.FromFiles. ErrUsers and ErrMapping say

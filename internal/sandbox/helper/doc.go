@@ -16,6 +16,10 @@ package helper
 import (
 	"encoding/json"
 	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/fairlead-dev/fairlead/internal/sandbox/cgroup"
 )
 
 // Version of the protocol. A daemon that finds a helper of another version ends it and what it holds.
@@ -25,6 +29,7 @@ const Version = 2
 type Options struct {
 	Dir          string        `json:"dir"`          // of the Manager
 	CgroupParent string        `json:"cgroupParent"` // everything goes below
+	CgroupBase   cgroup.Place  `json:"cgroupBase"`   // see cgroup.OpenAt
 	OrphanAfter  time.Duration `json:"orphanAfter"`
 	LogBytes     int64         `json:"logBytes"` // of one instance
 }
@@ -82,7 +87,9 @@ type CreateArgs struct {
 	Bundle  string   `json:"bundle"`
 	Lowers  []string `json:"lowers"` // base first
 	Cgroup  string   `json:"cgroup"`
-	UID     uint32   `json:"uid"` // the program's user in the instance
+	// Resources are the limits, for drivers and control groups that no runtime takes care of.
+	Resources *specs.LinuxResources `json:"resources,omitempty"`
+	UID       uint32                `json:"uid"` // the program's user in the instance
 }
 
 // Created is a container whose user code does not run yet.
@@ -151,8 +158,9 @@ type response struct {
 }
 
 type hello struct {
-	Version int `json:"version"`
-	Pid     int `json:"pid"`
+	Version    int          `json:"version"`
+	Pid        int          `json:"pid"`
+	CgroupBase cgroup.Place `json:"cgroupBase"`
 }
 
 // maxMessage bounds one packet.

@@ -20,16 +20,17 @@ import (
 
 // entry says what to run in a launched container.
 type entry struct {
-	Pid     int    `json:"pid"`    // of the container's program
-	Bundle  string `json:"bundle"` // its configuration says how the process is confined
-	Cgroup  string `json:"cgroup"`
-	Base    string `json:"base"`              // BASE.json is the OCI process; BASE.pid and BASE.log are written
-	Console string `json:"console,omitempty"` // the socket that takes the terminal; empty: there is none
+	Pid        int          `json:"pid"`    // of the container's program
+	Bundle     string       `json:"bundle"` // its configuration says how the process is confined
+	Cgroup     string       `json:"cgroup"`
+	CgroupBase cgroup.Place `json:"cgroupBase"`
+	Base       string       `json:"base"`              // BASE.json is the OCI process; BASE.pid and BASE.log are written
+	Console    string       `json:"console,omitempty"` // the socket that takes the terminal; empty: there is none
 }
 
 // processExec gives the command that runs a process in a launched container.
 func (s *server) processExec(ctx context.Context, c *container, a ExecArgs, base string) (*exec.Cmd, error) {
-	e := entry{Pid: c.created.Pid, Bundle: c.args.Bundle, Base: base, Console: a.Console}
+	e := entry{Pid: c.created.Pid, Bundle: c.args.Bundle, Base: base, Console: a.Console, CgroupBase: s.tree.Base()}
 	if s.tree.Mode() != cgroup.None {
 		e.Cgroup = c.args.Cgroup
 	}
@@ -126,7 +127,7 @@ func (e entry) run() (int, error) {
 // join enters the control group and the namespaces of the container.
 func (e entry) join() error {
 	if e.Cgroup != "" {
-		tree, err := cgroup.Open()
+		tree, err := cgroup.OpenAt(e.CgroupBase)
 		if err != nil {
 			return err
 		}

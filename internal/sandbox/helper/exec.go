@@ -77,9 +77,11 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 	}
 	exit := Exit{}
 	if slices.Contains(cmd.Args, "--detach") {
-		exit.Code, err = s.runDetached(cmd, e.pidFile)
+		exit.Code, err = s.runDetached(cmd, c, e.pidFile)
+	} else if c.args.Runtime == processDriver {
+		err = s.reaper.run(cmd) // it enters the control group itself
 	} else {
-		err = s.reaper.run(cmd)
+		err = s.runInside(cmd, c)
 	}
 	exit.Ended = time.Now()
 	var failed *exec.ExitError
@@ -101,11 +103,11 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 }
 
 // runDetached runs a runtime that leaves a process behind, which comes to the helper, and waits for that. It gives its exit code.
-func (s *server) runDetached(cmd *exec.Cmd, pidFile string) (int, error) {
+func (s *server) runDetached(cmd *exec.Cmd, c *container, pidFile string) (int, error) {
 	pid, err := func() (int, error) {
 		s.reaper.creating.RLock()
 		defer s.reaper.creating.RUnlock()
-		if err := s.reaper.run(cmd); err != nil {
+		if err := s.runInside(cmd, c); err != nil {
 			return 0, err
 		}
 		data, err := os.ReadFile(pidFile)

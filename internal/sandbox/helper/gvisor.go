@@ -25,7 +25,7 @@ import (
 const gvisor = "runsc"
 
 // gvisorFlags are what makes gVisor behave as the other runtimes do here.
-func gvisorFlags(mode cgroup.Mode) []string {
+func gvisorFlags(tree *cgroup.Tree) []string {
 	flags := []string{
 		// Its own network stack takes over the interfaces and addresses of a namespace, of which ours has only lo, with every
 		// address of the world behind it. Sockets are those of the instance's own namespace instead.
@@ -35,7 +35,7 @@ func gvisorFlags(mode cgroup.Mode) []string {
 		"--file-access=shared", // which copies into it
 		"--oci-seccomp",
 	}
-	if mode == cgroup.None {
+	if tree.Mode() == cgroup.None || tree.Delegated() {
 		flags = append(flags, "--ignore-cgroups")
 	}
 	return flags

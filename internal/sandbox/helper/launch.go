@@ -127,13 +127,22 @@ func enterRoot(spec *specs.Spec) error {
 		}
 		trees = append(trees, t)
 	}
-	if err := errors.Join(unix.Chdir(spec.Root.Path), unix.PivotRoot(".", "."), unix.Unmount(".", unix.MNT_DETACH), unix.Chdir("/")); err != nil {
+	old, err := unix.Open("/", unix.O_DIRECTORY|unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("keeping the machine's root file system: %w", err)
+	}
+	defer unix.Close(old)
+	if err := errors.Join(unix.Chdir(spec.Root.Path), unix.PivotRoot(".", ".")); err != nil {
 		return fmt.Errorf("entering the root file system: %w", err)
 	}
+	// While the machine's is still there, unseen: an ordinary user may mount proc and sysfs only where others are.
 	for _, m := range spec.Mounts {
 		if err := mountKind(m); err != nil {
 			return err
 		}
+	}
+	if err := errors.Join(unix.Fchdir(old), unix.Unmount(".", unix.MNT_DETACH), unix.Chdir("/")); err != nil {
+		return fmt.Errorf("leaving the machine's root file system: %w", err)
 	}
 	for _, t := range trees {
 		if err := t.show(); err != nil {

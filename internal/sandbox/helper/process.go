@@ -21,11 +21,7 @@ const processDriver = "process"
 
 // processCreate starts a launcher and waits until it has made its container.
 func (s *server) processCreate(ctx context.Context, c *container, stdout, stderr *os.File) error {
-	spec, err := readSpec(c.args.Bundle)
-	if err != nil {
-		return err
-	}
-	if err := s.limit(c.args.Cgroup, spec.Linux.Resources); err != nil {
+	if err := s.limit(c.args.Cgroup, c.args.Resources); err != nil {
 		return err
 	}
 	fifo := filepath.Join(c.args.Bundle, fifoName)

@@ -26,9 +26,12 @@ type reaper struct {
 func newReaper() *reaper { return &reaper{owned: map[int]bool{}} }
 
 // run runs a command to its end, as cmd.Run does.
-func (r *reaper) run(cmd *exec.Cmd) error {
+func (r *reaper) run(cmd *exec.Cmd) error { return r.runBy(cmd, cmd.Start) }
+
+// runBy is run for a command that is started in a way of its own.
+func (r *reaper) runBy(cmd *exec.Cmd, start func() error) error {
 	r.mu.Lock()
-	err := cmd.Start()
+	err := start()
 	if err != nil {
 		r.mu.Unlock()
 		return err

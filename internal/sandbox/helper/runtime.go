@@ -31,11 +31,11 @@ func (s *server) commandLog(ctx context.Context, c *container, logFile string, a
 	all := []string{"--root", s.runtimeRoot(c), "--log", logFile, "--log-format", "json"}
 	switch c.args.Runtime {
 	case "crun":
-		if s.tree.Mode() == cgroup.None {
+		if s.tree.Mode() == cgroup.None || s.tree.Delegated() {
 			all = append(all, "--cgroup-manager=disabled")
 		}
 	case gvisor:
-		all = append(all, gvisorFlags(s.tree.Mode())...)
+		all = append(all, gvisorFlags(s.tree)...)
 	}
 	binary := c.args.Binary
 	if c.args.Runtime != gvisor {
@@ -65,7 +65,12 @@ func (s *server) runtimeCreate(ctx context.Context, c *container, stdout, stderr
 	pidFile := filepath.Join(c.args.Bundle, "pid")
 	cmd := s.command(ctx, c, "create", "--bundle", c.args.Bundle, "--pid-file", pidFile, c.id)
 	cmd.Stdout, cmd.Stderr = stdout, stderr // standard input is /dev/null: at its end
-	if err := s.reaper.run(cmd); err != nil {
+	if s.tree.Delegated() {
+		if err := s.limit(c.args.Cgroup, c.args.Resources); err != nil {
+			return err
+		}
+	}
+	if err := s.runInside(cmd, c); err != nil {
 		return runtimeError("create", c, filepath.Join(c.args.Bundle, "runtime.log"), err)
 	}
 	data, err := os.ReadFile(pidFile)
@@ -125,4 +130,17 @@ func (s *server) output(cmd *exec.Cmd) (string, error) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := s.reaper.run(cmd)
 	return out.String(), err
+}
+
+// runInside runs a runtime that makes processes of a container: in the container's control group if that was delegated, because a runtime
+// then leaves control groups alone.
+func (s *server) runInside(cmd *exec.Cmd, c *container) error {
+	if !s.tree.Delegated() {
+		return s.reaper.run(cmd)
+	}
+	return s.reaper.runBy(cmd, func() error {
+		s.staying.Lock()
+		defer s.staying.Unlock()
+		return s.tree.Start(cmd, c.args.Cgroup, s.ownGroup())
+	})
 }

@@ -57,7 +57,8 @@ type server struct {
 	sealed  sealedCopies
 	// moves is told when a process will soon be moved to another control group; it holds one message, more say nothing new.
 	moves chan struct{}
-	// staying is held while the helper is moved to where it is, so that it does not come back to a group it leaves.
+	// staying is held while the helper is moved to where it is, so that it does not come back to a group it leaves, and while a thread of it
+	// is in another group.
 	staying sync.Mutex
 
 	mu        sync.Mutex
@@ -77,7 +78,7 @@ func (s *server) run() error {
 		return err
 	}
 	defer lock.Close()
-	if s.tree, err = cgroup.Open(); err != nil {
+	if s.tree, err = cgroup.OpenAt(s.opts.CgroupBase); err != nil {
 		return err
 	}
 	if err := s.settle(); err != nil {
@@ -154,7 +155,7 @@ func (s *server) settle() error {
 			return fmt.Errorf("covering the version 2 control groups of a hybrid machine: %w", err)
 		}
 	}
-	own := filepath.Join(s.opts.CgroupParent, helperGroup)
+	own := s.ownGroup()
 	if s.tree.Mode() == cgroup.None {
 		return nil
 	}
@@ -167,6 +168,9 @@ func (s *server) settle() error {
 	}
 	return s.tree.Enter(own, os.Getpid())
 }
+
+// ownGroup is the control group of the helper itself.
+func (s *server) ownGroup() string { return filepath.Join(s.opts.CgroupParent, helperGroup) }
 
 func (s *server) listen() error {
 	path := filepath.Join(s.opts.Dir, socketName)
@@ -277,7 +281,7 @@ func (s *server) answer(l *link, r request, in []*os.File) {
 func (s *server) handle(r request, in []*os.File) (result any, files []*os.File, err error) {
 	switch r.Op {
 	case "hello":
-		return hello{Version: Version, Pid: os.Getpid()}, nil, nil
+		return hello{Version: Version, Pid: os.Getpid(), CgroupBase: s.tree.Base()}, nil, nil
 	case "open":
 		return call(r, func(a OpenArgs) (any, []*os.File, error) { return s.open(a) })
 	case "adopt":
@@ -378,7 +382,7 @@ func (s *server) prime(ctx context.Context) {
 		}
 		s.staying.Lock()
 		if !s.isStopping() { // it leaves its group then
-			if err := s.tree.Prime(filepath.Join(s.opts.CgroupParent, helperGroup), os.Getpid()); err != nil {
+			if err := s.tree.Prime(s.ownGroup(), os.Getpid()); err != nil {
 				s.log.Debug("priming moves between control groups", "err", err)
 			}
 		}
