@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 )
 
@@ -10,12 +11,47 @@ import (
 // they go. Then it has the listening sockets held for the next daemon.
 func (w *wiring) wireServing() error {
 	if w.gateway != nil {
-		w.parts.add("gateway", w.settings.Drain+shortDrain, w.gateway.Run, "controller", "rules", "request log")
+		w.parts.add("gateway", w.settings.Drain+shortDrain, w.serveGateway, "controller", "rules", "request log")
 	}
 	if w.sandboxes != nil && w.settings.HoldPorts > 0 {
 		w.parts.add("ports", shortDrain, w.holdPorts, "gateway", "sandbox")
 	}
 	return nil
+}
+
+// serveGateway runs the gateway, which first takes the connections that the daemon before has passed on.
+func (w *wiring) serveGateway(ctx context.Context, ready func()) error {
+	return w.gateway.Run(ctx, func() {
+		if w.sandboxes != nil {
+			conns, err := w.sandboxes.TakePassed(ctx)
+			if err != nil { // their clients open new ones
+				w.logger.Warn("connections of the daemon before are lost", "err", err)
+			}
+			for _, c := range conns {
+				w.gateway.ServeConn(c)
+			}
+		}
+		ready()
+	})
+}
+
+// passTime bounds how long the sandbox helper may take for one connection.
+const passTime = time.Second
+
+// passOn gives a client's connection to the next daemon, where one is expected.
+func (w *wiring) passOn(c net.Conn) bool {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok || w.sandboxes == nil || !w.keep.Load() || w.settings.HoldPorts == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), passTime)
+	defer cancel()
+	if err := w.sandboxes.PassOn(ctx, tcp); err != nil {
+		w.logger.Debug("a connection is not passed on", "err", err)
+		return false
+	}
+	_ = tcp.Close() // the helper has it
+	return true
 }
 
 // holdPorts has the sandbox helper keep the listening sockets open for a time after this process has gone. Where the end is meant as

@@ -111,7 +111,10 @@ func (c *churn) request(tr *http.Transport) error {
 
 // launch starts a gateway, on the listeners of the one before if there was one.
 func (c *churn) launch(inherited []net.Listener) {
-	cfg := Config{HTTPListeners: inherited, DrainTimeout: 10 * time.Second}
+	cfg := Config{HTTPListeners: inherited, DrainTimeout: 10 * time.Second, PassOn: func(conn net.Conn) bool {
+		c.g.ServeConn(conn) // by the successor
+		return true
+	}}
 	if inherited == nil {
 		cfg.HTTP = []string{"127.0.0.1:0"}
 	}

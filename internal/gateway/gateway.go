@@ -41,9 +41,14 @@ type Config struct {
 	RequestLog func(backend, instance string, line []byte)
 	// DrainTimeout is how long Run waits at the end for requests in flight; 0 means 30 s.
 	DrainTimeout time.Duration
-	// LameDuck is for how long, at the end, connections go on being served while each answer asks its client to open a new one. It
-	// begins anew with each client that goes, and ends when none is left. 0 means 500 ms.
+	// LameDuck is for how long, at the end, a connection without a request goes on being served; every answer asks its client to
+	// open a new one. It begins anew with each client that goes. 0 means 500 ms.
 	LameDuck time.Duration
+	// PassOn, when set, is offered at the end the connections of clients, over HTTP/1.1 without TLS, on which no request is in
+	// progress, so that a successor can take them by ServeConn and the client notices nothing: without that, what a client sends in
+	// the moment in which an idle connection is closed is lost, as with any server (RFC 9112, section 9.5). The connection is PassOn's
+	// if it says yes. It may be called by several goroutines at once.
+	PassOn func(net.Conn) bool
 	// Leaving, when set, is called once at the end, when no request from the outside is left: no more connections should be given to
 	// ServeInternal after it has returned. Until then the instances' own calls are served, for requests in flight may depend on them.
 	Leaving    func()
@@ -63,11 +68,12 @@ type Gateway struct {
 	certs     *certificates // nil without HTTPS
 	httpsPort int
 	open      atomic.Int64 // connections from clients
-	openIn    atomic.Int64 // connections from instances
 	leaving   atomic.Bool  // the end has begun
-	fresh     fresh
+	conns     connections  // from clients
+	connsIn   connections  // from instances
 	routes    atomic.Pointer[routes]
 	inside    *handover
+	passed    *handover // connections of clients that another gateway had
 	insideSrv *http.Server
 
 	applying sync.Mutex // held by Apply from beginning to end; may be held while taking one of the two below
@@ -93,16 +99,17 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = 16_384
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Logger, backends: map[string]*backend{}, inside: newHandover(), fresh: fresh{conns: map[tracked]struct{}{}}}
+	g := &Gateway{cfg: cfg, log: cfg.Logger, backends: map[string]*backend{}, inside: newHandover(), passed: newHandover()}
+	g.conns.open, g.connsIn.open = map[*conn]struct{}{}, map[*conn]struct{}{}
 	g.metrics = newMetrics(cfg.Registerer, g)
 	g.routes.Store(&routes{})
 	g.proxy = g.newProxy()
 	g.server = g.newServer(nil)
-	g.server.ConnState = g.fresh.note
+	g.server.ConnState = g.conns.note
 	g.insideSrv = g.newServer(func(ctx context.Context, c net.Conn) context.Context {
 		return context.WithValue(ctx, callerKey{}, c.(*insideConn).caller)
 	})
-	g.insideSrv.ConnState = g.fresh.note
+	g.insideSrv.ConnState = g.connsIn.note
 	if err := g.listen(); err != nil {
 		return nil, err
 	}
@@ -147,9 +154,9 @@ func port(ls []net.Listener) int {
 // Run accepts connections until ctx ends, then lets the requests in flight finish for at most Config.DrainTimeout. It returns nil after
 // an orderly end.
 func (g *Gateway) Run(ctx context.Context, ready func()) error {
-	failed := make(chan error, len(g.plain)+len(g.secure)+1)
-	var all sync.WaitGroup
-	serve := func(l net.Listener, serve func(net.Listener) error) {
+	failed := make(chan error, len(g.plain)+len(g.secure)+2)
+	var outer, inner sync.WaitGroup // those that accept
+	serve := func(all *sync.WaitGroup, l net.Listener, serve func(net.Listener) error) {
 		all.Go(func() {
 			err := serve(l)
 			if err != nil && !errors.Is(err, http.ErrServerClosed) && !g.leaving.Load() {
@@ -158,12 +165,13 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 		})
 	}
 	for _, l := range g.plain {
-		serve(&bounded{l, g, "http"}, g.server.Serve)
+		serve(&outer, &bounded{l, g, "http"}, g.server.Serve)
 	}
 	for _, l := range g.secure {
-		serve(&bounded{l, g, "https"}, func(l net.Listener) error { return g.server.ServeTLS(l, "", "") })
+		serve(&outer, &bounded{l, g, "https"}, func(l net.Listener) error { return g.server.ServeTLS(l, "", "") })
 	}
-	serve(g.inside, g.insideSrv.Serve)
+	serve(&outer, g.passed, g.server.Serve)
+	serve(&inner, g.inside, g.insideSrv.Serve)
 	if ready != nil {
 		ready()
 	}
@@ -172,8 +180,7 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	g.shutdown(context.WithoutCancel(ctx))
-	all.Wait()
+	g.shutdown(context.WithoutCancel(ctx), &outer, &inner)
 	if g.certs != nil {
 		g.certs.close()
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -18,37 +17,32 @@ var outside = &Caller{}
 // socket on which the call arrived proves. HTTP/1.1, HTTP/2 with prior knowledge and, where the gateway has certificates, HTTP/1.1 over
 // TLS are understood, told apart by the first byte. It returns as soon as the connection is taken, which is at once while Run runs; when
 // the gateway has ended the connection is closed.
-func (g *Gateway) ServeInternal(conn net.Conn, c Caller) {
+func (g *Gateway) ServeInternal(nc net.Conn, c Caller) {
 	c.Internal = true
-	g.take(conn, c)
+	g.take(nc, c)
 }
 
 // ServePublished is ServeInternal for a connection from outside to an address that leads to one host, whatever host its requests name.
 // The instance sees the host that they name, and no redirect sends them to another.
-func (g *Gateway) ServePublished(conn net.Conn, host string) {
-	g.take(conn, Caller{host: host})
+func (g *Gateway) ServePublished(nc net.Conn, host string) {
+	g.take(nc, Caller{host: host})
 }
 
-func (g *Gateway) take(conn net.Conn, c Caller) {
-	_ = conn.SetReadDeadline(time.Now().Add(g.cfg.HeaderTimeout)) // as for connections from outside, see bounded
-	g.openIn.Add(1)
-	g.inside.give(&insideConn{Conn: conn, caller: &c, certs: g.certs, table: g.routes.Load, open: &g.openIn})
+func (g *Gateway) take(nc net.Conn, c Caller) {
+	deadline := time.Now().Add(g.cfg.HeaderTimeout)
+	_ = nc.SetReadDeadline(deadline) // as for connections from outside, see welcome
+	g.inside.give(&insideConn{conn: g.connsIn.add(&conn{Conn: nc, deadline: deadline}), caller: &c, certs: g.certs, table: g.routes.Load})
 }
 
 // insideConn is a connection that an instance opened.
 type insideConn struct {
-	net.Conn
+	*conn
 	caller *Caller
 	certs  *certificates
 	table  func() *routes
 	known  bool     // the first byte has been seen
 	tls    net.Conn // set when it began a TLS handshake
-	used   atomic.Bool
-	once   sync.Once
-	open   *atomic.Int64 // counts it while it is open
 }
-
-func (c *insideConn) begun() *atomic.Bool { return &c.used }
 
 const tlsHandshake = 0x16
 
@@ -57,7 +51,7 @@ func (c *insideConn) Read(p []byte) (int, error) {
 	if c.tls != nil {
 		return c.tls.Read(p)
 	}
-	n, err := c.Conn.Read(p)
+	n, err := c.conn.Read(p)
 	if c.known || n == 0 {
 		return n, err
 	}
@@ -65,13 +59,14 @@ func (c *insideConn) Read(p []byte) (int, error) {
 	if p[0] != tlsHandshake || c.certs == nil {
 		return n, err
 	}
-	begun := &begunConn{Conn: c.Conn, first: bytes.Clone(p[:n])}
+	begun := &begunConn{Conn: c.conn, first: bytes.Clone(p[:n])}
 	c.tls = tls.Server(begun, &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"http/1.1"},
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return c.certs.get(hello, c.table()) },
 	})
 	c.caller.secure = true
+	c.opaque.Store(true) // from here on c.tls is the way to close it
 	return c.tls.Read(p)
 }
 
@@ -79,15 +74,14 @@ func (c *insideConn) Write(p []byte) (int, error) {
 	if c.tls != nil {
 		return c.tls.Write(p)
 	}
-	return c.Conn.Write(p)
+	return c.conn.Write(p)
 }
 
 func (c *insideConn) Close() error {
-	c.once.Do(func() { c.open.Add(-1) })
 	if c.tls != nil {
 		return c.tls.Close()
 	}
-	return c.Conn.Close()
+	return c.conn.Close()
 }
 
 // begunConn gives bytes that were read already before those to come.

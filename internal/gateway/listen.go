@@ -2,14 +2,10 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -113,67 +109,25 @@ func (b *bounded) Accept() (net.Conn, error) {
 			conn.Close()
 			continue
 		}
-		// net/http sets its own deadlines from the first request on, but not while it looks whether HTTP/2 is spoken.
-		_ = conn.SetReadDeadline(time.Now().Add(b.g.cfg.HeaderTimeout))
-		gauge := b.g.metrics.conns.WithLabelValues(b.name)
-		gauge.Inc()
-		return &countedConn{Conn: conn, done: func() { b.g.open.Add(-1); gauge.Dec() }}, nil
+		return b.g.welcome(conn, b.name), nil
 	}
 }
 
-// countedConn counts itself out when it is closed.
-type countedConn struct {
-	net.Conn
-	once sync.Once
-	done func()
-	used atomic.Bool // has carried a request
+// welcome counts a client's connection.
+func (g *Gateway) welcome(nc net.Conn, name string) *conn {
+	// net/http sets its own deadlines from the first request on, but not while it looks whether HTTP/2 is spoken.
+	deadline := time.Now().Add(g.cfg.HeaderTimeout)
+	_ = nc.SetReadDeadline(deadline)
+	gauge := g.metrics.conns.WithLabelValues(name)
+	gauge.Inc()
+	c := &conn{Conn: nc, deadline: deadline, done: func() { g.open.Add(-1); gauge.Dec() }}
+	c.opaque.Store(name == "https")
+	return g.conns.add(c)
 }
 
-func (c *countedConn) Close() error {
-	c.once.Do(c.done)
-	return c.Conn.Close()
-}
-
-func (c *countedConn) begun() *atomic.Bool { return &c.used }
-
-// tracked is a connection of which is noted whether a request has come on it.
-type tracked interface {
-	net.Conn
-	begun() *atomic.Bool
-}
-
-// fresh are the connections that no request has come on. http.Server.Shutdown would wait five seconds for them.
-type fresh struct {
-	mu    sync.Mutex
-	conns map[tracked]struct{}
-}
-
-// note follows the states of connections; it is a http.Server's ConnState.
-func (f *fresh) note(conn net.Conn, state http.ConnState) {
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
-	}
-	c, ok := conn.(tracked)
-	if !ok || c.begun().Load() {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if state == http.StateNew {
-		f.conns[c] = struct{}{}
-		return
-	}
-	c.begun().Store(true)
-	delete(f.conns, c)
-}
-
-// close ends the connections, from instances or from outside, that are still unused.
-func (f *fresh) close(inside bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for c := range f.conns {
-		if _, in := c.(*insideConn); in == inside {
-			_ = c.Close()
-		}
-	}
+// ServeConn takes over the connection of a client, over HTTP, that another gateway passed on (Config.PassOn). It returns as soon as
+// the connection is taken, which is at once while Run runs; when the gateway has ended the connection is closed.
+func (g *Gateway) ServeConn(nc net.Conn) {
+	g.open.Add(1)
+	g.passed.give(g.welcome(nc, "http"))
 }

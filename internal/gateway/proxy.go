@@ -73,14 +73,19 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		c = outside
 	}
-	if g.leaving.Load() {
-		w.Header().Set("Connection", "close")
-	}
+	g.noteEnd(w.Header())
 	if r.Method == http.MethodConnect {
 		g.refuse(w, connectMethod)
 		return
 	}
 	for g.serve(w, r, c) {
+	}
+}
+
+// noteEnd asks the client to open a new connection, at the end of this gateway.
+func (g *Gateway) noteEnd(answer http.Header) {
+	if g.leaving.Load() {
+		answer["Connection"] = []string{"close"}
 	}
 }
 
@@ -162,6 +167,7 @@ func (x *exchange) proxy(w http.ResponseWriter, r *http.Request, rs *routes) {
 			_ = http.NewResponseController(w).EnableFullDuplex() // the answer may begin before the body has ended
 		}
 	}
+	delete(w.Header(), "Connection") // noteEnd is asked again when the answer is there
 	w.Header()["Content-Type"] = nil // an answer without one is not to be given one by guessing
 	x.g.proxy.ServeHTTP(w, r)
 }
@@ -237,7 +243,11 @@ func (x *exchange) setHeaders(out, in *http.Request) {
 func noteAnswer(res *http.Response) error {
 	x := exchangeOf(res.Request)
 	x.status = res.StatusCode
-	if x.logged && res.StatusCode != http.StatusSwitchingProtocols {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return nil
+	}
+	x.g.noteEnd(res.Header)
+	if x.logged {
 		res.Body = &countedBody{res.Body, x}
 	}
 	return nil
@@ -301,6 +311,7 @@ func answer(w http.ResponseWriter, status int, sentence string) {
 // answerError answers for an exchange that got no answer from an instance.
 func answerError(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r)
+	x.g.noteEnd(w.Header())
 	if errors.Is(context.Cause(r.Context()), errWaking) {
 		x.status = http.StatusServiceUnavailable
 		showWaking(w)

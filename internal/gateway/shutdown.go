@@ -2,66 +2,75 @@ package gateway
 
 import (
 	"context"
+	"net"
 	"net/http"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
-// shutdown ends first what comes from outside, then what comes from instances, each in three steps: no new connections; every
-// answer asks for a new connection; what is still there is waited for.
-func (g *Gateway) shutdown(ctx context.Context) {
+// shutdown ends first what comes from outside, then what comes from instances: no new connections; every answer asks for a new
+// connection; what is in progress is waited for; a connection with nothing in progress is passed on, or closed after a time.
+//
+// http.Server.Shutdown cannot do that: it drops a request that it has read in the moment of its call, and closes connections that
+// carried a request and were not told. It is called when only those of HTTP/2 are left, which it tells by GOAWAY. What was accepted is
+// known when those that accept, outer and inner, have ended.
+func (g *Gateway) shutdown(ctx context.Context, outer, inner *sync.WaitGroup) {
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.DrainTimeout)
 	defer cancel()
 	g.leaving.Store(true)
 	begun := time.Now()
 	g.closeListeners()
-	lameDuck(ctx, &g.open, g.cfg.LameDuck)
-	g.fresh.close(false)
-	g.drain(ctx, g.server)
+	_ = g.passed.Close() // never fails
+	outer.Wait()
+	g.conns.end(begun, g.cfg.LameDuck, g.cfg.PassOn)
+	g.conns.drain(ctx)
+	g.endServer(ctx, g.server)
 	if g.cfg.Leaving != nil {
 		g.cfg.Leaving()
 	}
-	lameDuck(ctx, &g.openIn, max(handoverTime, time.Until(begun.Add(g.cfg.LameDuck))))
-	g.fresh.close(true)
-	g.drain(ctx, g.insideSrv)
+	g.connsIn.end(time.Now(), max(handoverTime, time.Until(begun.Add(g.cfg.LameDuck))), nil)
+	g.connsIn.drain(ctx)
+	_ = g.inside.Close() // never fails
+	inner.Wait()
+	g.connsIn.drain(ctx) // one that came in that moment
+	g.endServer(ctx, g.insideSrv)
 }
 
 // handoverTime is more than a connection takes from being accepted to ServeInternal.
 const handoverTime = 20 * time.Millisecond
 
-// lameDuck waits until clients have gone to other connections, or none has for a time: on a machine that has too much to do, those
-// that are left may have a request on its way.
-func lameDuck(ctx context.Context, open *atomic.Int64, patience time.Duration) {
+// end begins the end of the connections.
+func (s *connections) end(now time.Time, linger time.Duration, passOn func(c net.Conn) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left, s.linger, s.passOn = now, linger, passOn
+}
+
+// drain waits until the connections have gone that do not end by themselves, or ctx ends.
+func (s *connections) drain(ctx context.Context) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	end := time.NewTimer(patience)
-	defer end.Stop()
-	for before := open.Load(); before > 0; {
+	for !s.sweep() {
 		select {
 		case <-tick.C:
-			if now := open.Load(); now != before {
-				before = now
-				end.Reset(patience)
-			}
-		case <-end.C:
-			return
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// drain waits for the requests in flight.
-func (g *Gateway) drain(ctx context.Context, srv *http.Server) {
-	if srv.Shutdown(ctx) != nil {
+// endServer ends the connections of HTTP/2, and whatever is left when ctx has ended.
+func (g *Gateway) endServer(ctx context.Context, srv *http.Server) {
+	if ctx.Err() != nil || srv.Shutdown(ctx) != nil {
 		g.log.Warn("requests were cut off at the end of the drain time", "drain_timeout", g.cfg.DrainTimeout)
 		_ = srv.Close()
 	}
 }
 
 // Close gives up what New opened, for a gateway whose Run was never called or has returned: listeners are closed, and
-// connections given to ServeInternal are too.
+// connections given to ServeConn and ServeInternal are too.
 func (g *Gateway) Close() {
 	g.closeListeners()
-	_ = g.inside.Close() // never fails
+	_ = g.passed.Close() // never fails
+	_ = g.inside.Close() // as above
 }

@@ -69,11 +69,9 @@ func TakeSockets(ctx context.Context, dir string, wanted []Socket) (map[Socket]n
 // connection that waits in them is refused before the next one takes them. They replace those of an earlier call; none lets go of
 // all at once. The listeners stay the caller's. Run must be running.
 func (m *Manager) HoldSockets(ctx context.Context, sockets map[Socket]*net.TCPListener, hold time.Duration) error {
-	m.mu.Lock()
-	conn := m.helper
-	m.mu.Unlock()
-	if conn == nil {
-		return errors.New("sandbox: sockets cannot be held: not running")
+	conn, err := m.connected()
+	if err != nil {
+		return err
 	}
 	var named []helper.Socket
 	var files []*os.File
@@ -93,6 +91,61 @@ func (m *Manager) HoldSockets(ctx context.Context, sockets map[Socket]*net.TCPLi
 		return fmt.Errorf("sandbox: holding sockets: %w", err)
 	}
 	return nil
+}
+
+// PassOn gives the helper a client's connection for the next daemon, which gets it by TakePassed. The connection stays the caller's
+// and is to be closed without being used any more. Run must be running.
+func (m *Manager) PassOn(ctx context.Context, c *net.TCPConn) error {
+	conn, err := m.connected()
+	if err != nil {
+		return err
+	}
+	f, err := c.File()
+	if err != nil {
+		return fmt.Errorf("sandbox: passing a connection on: %w", err)
+	}
+	defer f.Close()
+	if err := conn.PassOn(ctx, f); err != nil {
+		return fmt.Errorf("sandbox: passing a connection on: %w", err)
+	}
+	return nil
+}
+
+// TakePassed gives the clients' connections that the daemon before passed on; what is not taken before HoldSockets is closed. Those that
+// are given together with an error are good. Run must be running. The caller closes them.
+func (m *Manager) TakePassed(ctx context.Context) (conns []net.Conn, err error) {
+	conn, err := m.connected()
+	if err != nil {
+		return nil, err
+	}
+	for {
+		files, takeErr := conn.TakePassed(ctx)
+		if takeErr != nil {
+			err = errors.Join(err, fmt.Errorf("sandbox: connections of the daemon before: %w", takeErr))
+		}
+		if len(files) == 0 {
+			return conns, err
+		}
+		for _, f := range files {
+			c, connErr := net.FileConn(f)
+			f.Close()
+			if connErr != nil {
+				err = errors.Join(err, fmt.Errorf("sandbox: connection of the daemon before: %w", connErr))
+				continue
+			}
+			conns = append(conns, c)
+		}
+	}
+}
+
+// connected gives the way to the helper.
+func (m *Manager) connected() (*helper.Client, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.helper == nil {
+		return nil, errors.New("sandbox: sockets cannot be held: not running")
+	}
+	return m.helper, nil
 }
 
 // Keep decides anew, while Run is running, whether it leaves the instances alone at its end, as Config.Keep does at first.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
@@ -29,16 +30,24 @@ type load struct {
 	failed []error
 }
 
+// idlers is how many clients keep a connection open on which they ask only now and then, as a browser or another service does: it has
+// nothing to do when the daemon restarts, and is not told that it ends.
+const idlers = 16
+
 // run sends requests until done says that it is enough.
 func (l *load) run(ctx context.Context, done func(sent int64) bool) {
 	var clients sync.WaitGroup
 	for range l.connections {
-		clients.Go(func() { l.client(ctx, done) })
+		clients.Go(func() { l.client(ctx, done, 0) })
+	}
+	for range idlers {
+		clients.Go(func() { l.client(ctx, done, 2*time.Second) })
 	}
 	clients.Wait()
 }
 
-func (l *load) client(ctx context.Context, done func(int64) bool) {
+// client sends one request after the other, each after a time of its own below pause.
+func (l *load) client(ctx context.Context, done func(int64) bool, pause time.Duration) {
 	var c *connection
 	var waits []time.Duration
 	defer func() {
@@ -50,6 +59,12 @@ func (l *load) client(ctx context.Context, done func(int64) bool) {
 		l.waits = append(l.waits, waits...)
 	}()
 	for ctx.Err() == nil && !done(l.sent.Add(1)) {
+		if pause > 0 {
+			select {
+			case <-time.After(rand.N(pause)):
+			case <-ctx.Done():
+			}
+		}
 		begin := time.Now()
 		again, err := l.request(&c)
 		waits = append(waits, time.Since(begin))

@@ -267,8 +267,8 @@ func (s *server) answer(l *link, r request, in []*os.File) {
 	if err := l.send(out, files); err != nil {
 		s.log.Warn("answering the daemon", "op", r.Op, "err", err)
 	}
-	if r.Op == "sockets" {
-		closeAll(files) // duplicates, made for this answer
+	if r.Op == "sockets" || r.Op == "passed" {
+		closeAll(files) // made for this answer
 	}
 	if r.Op == "shutdown" {
 		s.mu.Lock()
@@ -314,6 +314,10 @@ func (s *server) handle(r request, in []*os.File) (result any, files []*os.File,
 		return call(r, func(a holdArgs) (any, []*os.File, error) { return nil, nil, s.sockets.put(a, in) })
 	case "sockets":
 		return call(r, func(a takeArgs) (any, []*os.File, error) { return s.takeSockets(a) })
+	case "pass":
+		return nil, nil, s.sockets.pass(in)
+	case "passed":
+		return nil, s.sockets.takeConns(), nil
 	case "shutdown":
 		return nil, nil, s.shutdown()
 	}

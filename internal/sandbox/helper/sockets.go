@@ -31,11 +31,12 @@ type takeArgs struct {
 type held struct {
 	mu    sync.Mutex
 	fds   map[Socket]int
+	conns []int         // of clients, that wait for the next daemon
 	hold  time.Duration // how long they stay open without a daemon
 	timer *time.Timer   // nil: a daemon is there
 }
 
-// put replaces what is held.
+// put replaces what is held. Connections that the daemon has not taken by then are not wanted.
 func (h *held) put(a holdArgs, files []*os.File) error {
 	if len(a.Sockets) != len(files) {
 		return fmt.Errorf("%d sockets are named, %d came", len(a.Sockets), len(files))
@@ -51,9 +52,43 @@ func (h *held) put(a holdArgs, files []*os.File) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	closeFDs(h.fds)
+	h.drop()
 	h.fds, h.hold = fds, a.For
 	return nil
+}
+
+// maxConns bounds the connections that are kept.
+const maxConns = 512
+
+// pass keeps a client's connection for the next daemon.
+func (h *held) pass(files []*os.File) error {
+	if len(files) != 1 {
+		return fmt.Errorf("%d connections came, want one", len(files))
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.conns) >= maxConns {
+		return fmt.Errorf("%d connections are kept already", maxConns)
+	}
+	fd, err := dup(files[0])
+	if err != nil {
+		return fmt.Errorf("keeping a connection: %w", err)
+	}
+	h.conns = append(h.conns, fd)
+	return nil
+}
+
+// takeConns gives some of the connections, which are the caller's; none when there are no more.
+func (h *held) takeConns() []*os.File {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := min(len(h.conns), maxFiles)
+	files := make([]*os.File, n)
+	for k, fd := range h.conns[:n] {
+		files[k] = os.NewFile(uintptr(fd), "connection")
+	}
+	h.conns = h.conns[n:]
+	return files
 }
 
 // take gives duplicates of those that are wanted, which the caller closes, and lets go of the others.
@@ -116,7 +151,10 @@ func (h *held) close() {
 // drop is close with the lock held.
 func (h *held) drop() {
 	closeFDs(h.fds)
-	h.fds = nil
+	for _, fd := range h.conns {
+		_ = unix.Close(fd)
+	}
+	h.fds, h.conns = nil, nil
 }
 
 func dup(f *os.File) (fd int, err error) {
@@ -139,6 +177,18 @@ func closeFDs(fds map[Socket]int) {
 func (c *Client) Hold(ctx context.Context, sockets []Socket, files []*os.File, hold time.Duration) error {
 	_, err := c.call(ctx, "hold", holdArgs{sockets, hold}, nil, files...)
 	return err
+}
+
+// PassOn gives the helper a client's connection for the next daemon. It is closed when none has come in the time given to Hold, and
+// when the next one calls Hold without having taken it. The file stays the caller's.
+func (c *Client) PassOn(ctx context.Context, file *os.File) error {
+	_, err := c.call(ctx, "pass", struct{}{}, nil, file)
+	return err
+}
+
+// TakePassed gives connections that a daemon before passed on, not all at once, none when there are no more. The caller closes the files.
+func (c *Client) TakePassed(ctx context.Context) ([]*os.File, error) {
+	return c.call(ctx, "passed", struct{}{}, nil)
 }
 
 // TakeSockets asks the helper in dir for those of the wanted sockets that it holds, and has it let go of all others. It does not

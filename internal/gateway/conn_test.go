@@ -1,0 +1,247 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+)
+
+// leaver is a gateway with one service, which is ended by the test.
+type leaver struct {
+	*Gateway
+	addr string
+	end  context.CancelFunc
+	done chan error
+}
+
+func startLeaver(t *testing.T, cfg Config, h http.HandlerFunc) *leaver {
+	t.Helper()
+	cfg.HTTP, cfg.DrainTimeout = []string{"127.0.0.1:0"}, time.Minute
+	g, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Apply(simple("h.localhost", Backend{Name: "b"})); err != nil {
+		t.Fatal(err)
+	}
+	g.SetInstances("b", []Instance{app(t, "a", h)})
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &leaver{Gateway: g, end: cancel, done: make(chan error, 1)}
+	go func() { l.done <- g.Run(ctx, nil) }()
+	plain, _ := g.Addrs()
+	l.addr = plain[0].String()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-l.done; err != nil {
+			t.Error("Run:", err)
+		}
+	})
+	return l
+}
+
+// leave begins the end and waits until it has begun.
+func (l *leaver) leave(t *testing.T) {
+	t.Helper()
+	l.end()
+	waitFor(t, "the end has begun", l.leaving.Load)
+}
+
+// client is one connection.
+type client struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func dialClient(t *testing.T, addr string) *client {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	return &client{conn, bufio.NewReader(conn)}
+}
+
+const askHello = "POST / HTTP/1.1\r\nHost: h.localhost\r\nContent-Length: 5\r\n\r\nhello"
+
+func (c *client) send(t *testing.T, text string) {
+	t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answer reads one answer and says whether it was the last one.
+func (c *client) answer(t *testing.T, want string) (last bool) {
+	t.Helper()
+	res, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		t.Fatal("no answer:", err)
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK || string(body) != want {
+		t.Fatalf("answer %s %q %v, want %q", res.Status, body, err, want)
+	}
+	return res.Close
+}
+
+// named answers with its name and what was asked.
+func named(name string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %s", name, body)
+	}
+}
+
+// TestPassOn ends a gateway while clients are in every state, and the successor goes on where they were.
+func TestPassOn(t *testing.T) {
+	next := startLeaver(t, Config{}, named("next"))
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	old := startLeaver(t, Config{LameDuck: time.Minute, PassOn: func(conn net.Conn) bool {
+		next.ServeConn(conn)
+		return true
+	}}, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/long" {
+			w.Header().Set("Content-Length", "4")
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			<-held
+		}
+		named("old")(w, r)
+	})
+	t.Cleanup(release)
+	used, unused, half, long := dialClient(t, old.addr), dialClient(t, old.addr), dialClient(t, old.addr), dialClient(t, old.addr)
+	used.send(t, askHello)
+	if used.answer(t, "old hello") {
+		t.Error("the connection is to be closed, before the end")
+	}
+	half.send(t, askHello[:20])
+	long.send(t, "GET /long HTTP/1.1\r\nHost: h.localhost\r\n\r\n")
+	begun, err := http.ReadResponse(long.in, nil)
+	if err != nil || begun.Close {
+		t.Fatal("the answer before the end:", begun, err)
+	}
+	waitFor(t, "four connections, two of them idle", func() bool {
+		old.conns.mu.Lock()
+		defer old.conns.mu.Unlock()
+		busy := 0
+		for c := range old.conns.open {
+			if c.idle.Load() == 0 {
+				busy++
+			}
+		}
+		return len(old.conns.open) == 4 && busy == 2
+	})
+	old.leave(t)
+	waitFor(t, "the successor has the idle ones", func() bool { return next.open.Load() == 2 })
+
+	for range 2 {
+		used.send(t, askHello)
+		unused.send(t, askHello)
+		if used.answer(t, "next hello") || unused.answer(t, "next hello") {
+			t.Error("the connection is to be closed")
+		}
+	}
+	half.send(t, askHello[20:])
+	if !half.answer(t, "old hello") {
+		t.Error("a client that began a request before the end is not told of it")
+	}
+	// An answer whose header was sent before the end: its client does not know, and goes on with the successor.
+	release()
+	if body, err := io.ReadAll(begun.Body); err != nil || string(body) != "old " {
+		t.Errorf("got %q, %v", body, err)
+	}
+	waitFor(t, "the successor has it", func() bool { return next.open.Load() == 3 })
+	long.send(t, askHello)
+	long.answer(t, "next hello")
+}
+
+// TestIdleIsClosed ends a gateway that has no successor: connections are closed one by one, after each had its time.
+func TestIdleIsClosed(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprint("tls=", secure), func(t *testing.T) {
+			cfg := Config{LameDuck: 300 * time.Millisecond}
+			if secure {
+				cfg.HTTPS, cfg.TLS = []string{"127.0.0.1:0"}, TLS{Dir: t.TempDir()}
+			}
+			g := startLeaver(t, cfg, named("old"))
+			addr := g.addr
+			if secure {
+				_, https := g.Addrs()
+				addr = https[0].String()
+			}
+			var clients []*client
+			for range 3 {
+				c := dialClient(t, addr)
+				if secure {
+					c.Conn = tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true, ServerName: "h.localhost"})
+					c.in.Reset(c.Conn)
+				}
+				c.send(t, askHello)
+				c.answer(t, "old hello")
+				clients = append(clients, c)
+			}
+			unused := dialClient(t, addr)
+			waitFor(t, "four connections", func() bool { return g.open.Load() == 4 })
+			g.leave(t)
+			clients[0].send(t, askHello)
+			if !clients[0].answer(t, "old hello") {
+				t.Error("a client that asks during the end is not told of it")
+			}
+			for _, c := range append(clients, unused) {
+				if n, err := c.in.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+					t.Errorf("read %d bytes, %v, want the end", n, err)
+				}
+			}
+		})
+	}
+}
+
+// TestLeaveReadsFirst: what a client has sent before its connection was to be closed is read, and not a byte of it twice.
+func TestLeaveReadsFirst(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for round := range 300 {
+		there, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		here, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := &connections{open: map[*conn]struct{}{}}
+		c := set.add(&conn{Conn: here})
+		read := make(chan string, 1)
+		go func() {
+			buf := make([]byte, 64)
+			n, _ := c.Read(buf)
+			read <- string(buf[:n])
+		}()
+		if round%2 == 0 {
+			set.sweep() // the reader may be closed, or not yet reading
+		}
+		_, err = io.WriteString(there, "hello")
+		set.sweep()
+		set.sweep()
+		got := <-read
+		if got != "hello" && (got != "" || round%2 == 1) {
+			t.Fatalf("round %d: read %q, sent %v", round, got, err)
+		}
+		c.Close()
+		there.Close()
+	}
+}
