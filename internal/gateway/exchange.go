@@ -8,6 +8,8 @@ import (
 	"net/http/httptrace"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Causes for which an exchange is cancelled.
@@ -35,6 +37,7 @@ type exchange struct {
 	idle     *idleWatch
 	body     *requestBody // nil when the request has none
 	written  atomic.Bool  // has been sent to an instance at least once
+	answered atomic.Bool  // a byte of an answer has come
 
 	instance *instance // whose slot is taken
 	joined   time.Time // when it joined the room; zero if it did not
@@ -276,18 +279,37 @@ func (p *startingPipe) Read(b []byte) (int, error) {
 // attempts bounds how often an unreachable instance is tried; with the pauses between, about ten seconds.
 const attempts = 25
 
-// mayRetry decides whether a failed attempt may be followed by another one: only where no connection could be made and nothing was sent
-// before. A connection that had been idle and turns out to be closed is dealt with below, in http.Transport, and by the same rule; a
-// request that broke an instance, for example by its use of memory, must not be given to the next one.
+// mayRetry decides whether a failed attempt may be followed by another one: only where the program has received nothing. Either no
+// connection could be made and nothing was sent before; or the connection was reset, which the kernel does when a program ends, or
+// closes, and has not read what came. One that ends after it has read a request closes its connection orderly: a request that
+// broke an instance, for example by its use of memory, must not be given to the next one. Of a body a part may have been read. A
+// connection that had been idle and turns out to be closed is dealt with below, in http.Transport, and by the same rule.
 func (x *exchange) mayRetry(err error, attempt int) bool {
+	if attempt+1 >= attempts {
+		return false
+	}
+	if x.spec.Protocol != H2C && x.body == nil && !x.answered.Load() && idempotent(x.in.Method) && errors.Is(err, unix.ECONNRESET) {
+		x.written.Store(false)
+	}
 	var dial *dialError
-	return attempt+1 < attempts && errors.As(err, &dial) && !x.written.Load() && (x.body == nil || !x.body.touched.Load())
+	unreached := errors.As(err, &dial) || errors.Is(err, unix.ECONNRESET)
+	return unreached && !x.written.Load() && (x.body == nil || !x.body.touched.Load())
+}
+
+// idempotent says whether a request may be sent a second time by somebody who does not know it (RFC 9110, section 9.2.2).
+func idempotent(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
 }
 
 // watchWriting notes when the request has been written to an instance. The trace is the one that the proxy makes for each request to
 // learn of interim answers.
 func (x *exchange) watchWriting(ctx context.Context) {
 	if trace := httptrace.ContextClientTrace(ctx); trace != nil && trace.WroteRequest == nil {
+		trace.GotFirstResponseByte = func() { x.answered.Store(true) }
 		trace.WroteRequest = func(info httptrace.WroteRequestInfo) {
 			if info.Err == nil {
 				x.written.Store(true)
