@@ -111,9 +111,9 @@ conformance-bundles: ## hold the bundles of instances of every kind to the OCI r
 		$(GO) test -count=1 -v -run '^TestBundlesAreValid$$' ./internal/sandbox
 
 .PHONY: conformance-http2
-conformance-http2: ## hold the gateway to h2spec
+conformance-http2: ## hold the gateway of a running fairlead to h2spec (as root)
 	$(GO) build -modfile=tools/go.mod -o bin/h2spec github.com/summerwind/h2spec/cmd/h2spec
-	FAIRLEAD_H2SPEC=$(CURDIR)/bin/h2spec $(GO) test -count=1 -v -run '^TestH2Spec$$' ./internal/gateway
+	FAIRLEAD_H2SPEC=$(CURDIR)/bin/h2spec $(GO) test -count=1 -v -run '^TestH2Spec$$' ./test/protocol
 
 .PHONY: conformance-acme
 conformance-acme: ## let the gateway get certificates from Pebble, the ACME server for tests

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 )
 
@@ -21,11 +23,35 @@ func TestChurn(t *testing.T) {
 		}
 		requests = n
 	}
-	binary := filepath.Join(t.TempDir(), "fairlead")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/fairlead").CombinedOutput(); err != nil {
-		t.Fatalf("building fairlead: %v\n%s", err, out)
-	}
-	if err := churn(t.Context(), t.Output(), binary, "../../examples/hello", requests, 16); err != nil {
+	if err := churn(t.Context(), t.Output(), program(t), "../../examples/hello", requests, 16); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// folder is where fairlead is compiled, once for all tests.
+var (
+	folder  string
+	compile = sync.OnceValues(func() ([]byte, error) {
+		return exec.Command("go", "build", "-o", filepath.Join(folder, "fairlead"), "../../cmd/fairlead").CombinedOutput()
+	})
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	if folder, err = os.MkdirTemp("", "churn"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(folder)
+	os.Exit(code)
+}
+
+// program gives the compiled fairlead.
+func program(t *testing.T) string {
+	t.Helper()
+	if out, err := compile(); err != nil {
+		t.Fatalf("building fairlead: %v\n%s", err, out)
+	}
+	return filepath.Join(folder, "fairlead")
 }

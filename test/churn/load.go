@@ -30,6 +30,10 @@ type load struct {
 	failed []error
 }
 
+func newLoad(h *host, connections int) *load {
+	return &load{addr: h.Info.Gateway, host: service + ".default." + h.Info.Domain, body: "Hello World!\n", connections: connections}
+}
+
 // idlers is how many clients keep a connection open on which they ask only now and then, as a browser or another service does: it has
 // nothing to do when the daemon restarts, and is not told that it ends.
 const idlers = 16

@@ -69,7 +69,7 @@ func churn(ctx context.Context, out io.Writer, binary, example string, requests 
 
 // churnUnder sends requests until there are enough and every change was made at least once.
 func (h *host) churnUnder(ctx context.Context, out io.Writer, requests int64, width int) error {
-	l := &load{addr: h.Info.Gateway, host: service + ".default." + h.Info.Domain, body: "Hello World!\n", connections: width}
+	l := newLoad(h, width)
 	var round atomic.Bool // every change was made
 	loaded := make(chan struct{})
 	go func() {
