@@ -48,8 +48,9 @@ type Config struct {
 	VolumeDir string
 	// CPUMillis and MemoryBytes are what instances may reserve together. 0: all processors, all memory of the machine.
 	CPUMillis, MemoryBytes int64
-	// NoSpares turns off keeping a created instance for each revision at zero.
-	NoSpares bool
+	// Spares is how many revisions at zero are kept a created instance for, the most recently used ones. 0: a number for the memory of the
+	// machine; less: none.
+	Spares int
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -78,13 +79,15 @@ type Controller struct {
 	settingsQueue, claimQueue, publishQueue                     *queue
 
 	wrote     statuses
-	hashes    *hashes // the table queue alone uses it
+	hashes    *hashes    // the table queue alone uses it, and book
+	book      *tableBook // nil until the table was first made
 	digests   *digestResolver
 	scalers   *scalerSet
 	boxes     *boxSet
 	pods      *podRunner
 	publisher *publisher
 	capacity  *capacity
+	spares    *sparePool
 	access    *apiAccess // nil: instances do not reach the API
 }
 
@@ -114,6 +117,11 @@ func New(conf Config) (*Controller, error) {
 	if c.capacity, err = c.machine(); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	c.spares = newSparePool(conf.Spares, c.now)
+	if conf.Spares == 0 {
+		c.spares.most = sparesFor(c.capacity.total.memoryBytes)
+	}
+	c.spares.busy = c.backlogged
 	c.informers, c.listers = newInformers(c.kube, c.serving, c.net)
 	c.access = newAPIAccess(c)
 	c.wrote = newStatuses()
@@ -123,7 +131,8 @@ func New(conf Config) (*Controller, error) {
 	c.scalers = newScalerSet(c)
 	c.pods = newPodRunner(c)
 	c.publisher = newPublisher(c)
-	c.metrics = newMetrics(conf.Registerer, c.scalers)
+	c.metrics = newMetrics(conf.Registerer, c.scalers, c.spares)
+	c.spares.count = func(what string) { c.metrics.spares.WithLabelValues(what).Inc() }
 	c.makeQueues()
 	return c, c.handleEvents()
 }
@@ -185,6 +194,18 @@ func (c *Controller) queues() map[*queue]int {
 		c.serviceQueue: 2, c.configurationQueue: 2, c.routeQueue: 2, c.revisionQueue: 4, c.mappingQueue: 1,
 		c.tableQueue: 1, c.viewQueue: 2, c.podQueue: 2, c.settingsQueue: 1, c.claimQueue: 1, c.publishQueue: 1,
 	}
+}
+
+// backlogAt is how many names wait in the queues when they count as a backlog.
+const backlogAt = 8
+
+// backlogged tells whether so much waits to be reconciled that what nobody waits for should be put off.
+func (c *Controller) backlogged() bool {
+	n := 0
+	for _, q := range []*queue{c.serviceQueue, c.configurationQueue, c.revisionQueue, c.routeQueue, c.tableQueue} {
+		n += q.work.Len()
+	}
+	return n >= backlogAt
 }
 
 func (c *Controller) settings() *settings { return c.config.Load() }

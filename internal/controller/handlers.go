@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/tools/cache"
 	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
 	"knative.dev/serving/pkg/apis/serving"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -22,6 +23,7 @@ func (c *Controller) handleEvents() error {
 		onChange(i.configurations, c.onConfiguration),
 		onChange(i.routes, c.onRoute),
 		onChange(i.revisions, c.onRevision),
+		c.onBackend(i.revisions),
 		onChange(i.mappings, func(k key, _ any) { c.mappingQueue.add(k) }),
 		onChange(i.ingresses, c.onIngress),
 		onChange(i.claims, func(k key, _ any) { c.mappingsNamed(k.Name) }),
@@ -81,8 +83,40 @@ func (c *Controller) onRevision(k key, obj any) {
 	}
 }
 
+// onBackend queues the Ingresses that send traffic to a revision when what the gateway knows of it comes, changes or goes.
+func (c *Controller) onBackend(revisions cache.SharedIndexInformer) error {
+	queue := func(obj any) {
+		if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+			obj = gone.Obj
+		}
+		rev, ok := obj.(*v1.Revision)
+		if !ok {
+			return
+		}
+		found, err := indexed[*netv1alpha1.Ingress](c.informers.ingresses, byRevision, rev.Namespace, rev.Name)
+		if err != nil {
+			return
+		}
+		for _, ing := range found {
+			c.tableQueue.add(nameOf(ing))
+		}
+	}
+	_, err := revisions.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: queue,
+		UpdateFunc: func(before, obj any) {
+			old, ok := before.(*v1.Revision)
+			rev, is := obj.(*v1.Revision)
+			if ok && is && makeBackend(old) != makeBackend(rev) {
+				queue(obj)
+			}
+		},
+		DeleteFunc: queue,
+	})
+	return err
+}
+
 func (c *Controller) onIngress(k key, obj any) {
-	c.tableQueue.add(tableKey)
+	c.tableQueue.add(k)
 	m, ok := obj.(*netv1alpha1.Ingress)
 	if !ok {
 		return

@@ -36,6 +36,9 @@ func (h *hashes) of(ing *netv1alpha1.Ingress) string {
 	return one.hash
 }
 
+// forget drops an Ingress that is gone.
+func (h *hashes) forget(ing *netv1alpha1.Ingress) { delete(h.known, ing.UID) }
+
 // keep forgets the Ingresses that are gone.
 func (h *hashes) keep(ingresses []*netv1alpha1.Ingress) {
 	if len(h.known) <= len(ingresses) {

@@ -4,11 +4,12 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics of the controller.
 type metrics struct {
-	wakes prometheus.Counter
-	ends  *prometheus.CounterVec
+	wakes  prometheus.Counter
+	ends   *prometheus.CounterVec
+	spares *prometheus.CounterVec
 }
 
-func newMetrics(r prometheus.Registerer, scalers *scalerSet) *metrics {
+func newMetrics(r prometheus.Registerer, scalers *scalerSet, pool *sparePool) *metrics {
 	m := &metrics{
 		wakes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fairlead_controller_wakes_total", Help: "Times a revision was asked to wake or to grow at once.",
@@ -16,9 +17,20 @@ func newMetrics(r prometheus.Registerer, scalers *scalerSet) *metrics {
 		ends: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairlead_controller_container_ends_total", Help: "Containers that ended by themselves, by reason.",
 		}, []string{"reason"}),
+		spares: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fairlead_controller_spare_decisions_total",
+			Help: "Spares that were granted to a revision, or evicted for one that was used more recently.",
+		}, []string{"decision"}),
 	}
 	if r != nil {
-		r.MustRegister(m.wakes, m.ends, &instanceCounts{
+		r.MustRegister(m.wakes, m.ends, m.spares, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "fairlead_controller_spares_limit", Help: "Revisions at zero that may keep a spare at the same time.",
+		}, func() float64 { return float64(max(pool.most, 0)) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "fairlead_controller_spares_waiting", Help: "Revisions at zero that have no spare yet, or none because of the limit.",
+		}, func() float64 {
+			_, waiting := pool.numbers()
+			return float64(waiting)
+		}), &instanceCounts{
 			scalers: scalers,
 			desc: prometheus.NewDesc("fairlead_controller_instances", "Instances of revisions by phase.",
 				[]string{"phase"}, nil),

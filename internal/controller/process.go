@@ -9,6 +9,7 @@ import (
 	apierrs "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 	"knative.dev/pkg/reconciler"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -41,12 +42,13 @@ type statuses struct {
 	routes         *written[*v1.Route]
 	revisions      *written[*v1.Revision]
 	mappings       *written[*v1beta1.DomainMapping]
+	ingresses      *written[*netv1alpha1.Ingress]
 }
 
 func newStatuses() statuses {
 	return statuses{
 		services: newWritten[*v1.Service](), configurations: newWritten[*v1.Configuration](), routes: newWritten[*v1.Route](),
-		revisions: newWritten[*v1.Revision](), mappings: newWritten[*v1beta1.DomainMapping](),
+		revisions: newWritten[*v1.Revision](), mappings: newWritten[*v1beta1.DomainMapping](), ingresses: newWritten[*netv1alpha1.Ingress](),
 	}
 }
 

@@ -136,7 +136,7 @@ func (c *Controller) makePlan(rev *v1.Revision) *plan {
 	}
 	p.initialized = rev.Status.GetCondition(v1.RevisionConditionContainerHealthy).IsTrue() &&
 		rev.Status.GetCondition(v1.RevisionConditionResourcesAvailable).IsTrue()
-	p.spare = p.spec.Reachable && !c.conf.NoSpares
+	p.spare = p.spec.Reachable && c.conf.Spares >= 0
 	p.version = c.versionOf(rev, p)
 	return p
 }

@@ -47,6 +47,8 @@ type scaler struct {
 	router   router
 	maker    boxMaker
 	capacity *capacity
+	spares   *sparePool               // nil: there is no bound
+	claim    spareClaim               // in spares
 	changed  func(key, time.Duration) // to be told after a while
 	report   func(*plan, report)
 	log      *slog.Logger
@@ -72,6 +74,7 @@ type scaler struct {
 	usage       usageMeter
 	routed      string // the list the gateway was last given
 	wokenAt     time.Time
+	used        time.Time // when an instance was last wanted
 	again       time.Time // when autoscale wants to be asked again
 	jobs        sync.WaitGroup
 }
@@ -119,6 +122,9 @@ func notify(c chan<- struct{}) {
 func (s *scaler) run(ctx context.Context) {
 	defer close(s.ended)
 	defer s.capacity.forget(s.kick)
+	s.claim.kick = s.kick
+	defer s.spares.drop(&s.claim)
+	defer s.spares.hurry(&s.claim, false)
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.finish(cancel)
 	timer := time.NewTimer(0)

@@ -206,6 +206,7 @@ func (s *scaler) handle(ctx context.Context, e event) {
 }
 
 func (s *scaler) onMade(ctx context.Context, i *instance, e event) {
+	s.spares.made(&s.claim)
 	if e.err != nil {
 		s.remove(i)
 		if ctx.Err() != nil || i.phase == phaseLeaving {

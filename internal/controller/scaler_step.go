@@ -30,6 +30,7 @@ func (s *scaler) step(ctx context.Context) time.Duration {
 	s.decide(now)
 	s.judge(now)
 	s.scaleUp(ctx, now)
+	s.hurry(now)
 	s.scaleDown(ctx)
 	s.keepSpare(ctx, now)
 	s.route()
@@ -212,15 +213,30 @@ func (s *scaler) keepSpare(ctx context.Context, now time.Time) {
 		if i.phase != phaseSpare && (i.phase != phaseMaking || i.wanted) {
 			continue
 		}
-		if have < keep && i.version == s.plan.version {
+		if have < keep && i.version == s.plan.version && s.spares.hold(&s.claim, s.used) {
 			have++
 		} else {
 			s.leave(ctx, i)
 		}
 	}
-	if have < keep && !now.Before(s.makeAfter) {
+	switch {
+	case keep == 0 || have == 0 && now.Before(s.makeAfter):
+		s.spares.drop(&s.claim)
+	case have == 0 && s.spares.ask(&s.claim, s.used):
 		s.make(ctx, now)
 	}
+}
+
+// hurryFor is how long a revision that does not get ready keeps spares of others from being made.
+const hurryFor = 10 * time.Second
+
+// hurry lets spares wait while instances are wanted.
+func (s *scaler) hurry(now time.Time) {
+	if s.want > 0 {
+		s.used = now
+	}
+	lacking := s.count((*instance).ready) < int(s.want)
+	s.spares.hurry(&s.claim, lacking && (s.stuck.IsZero() || now.Sub(s.stuck) < hurryFor))
 }
 
 // route tells the gateway which instances take requests, when that has changed.

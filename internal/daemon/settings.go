@@ -32,6 +32,8 @@ type Settings struct {
 	Runtime string
 	// UserNamespaces says whether the users of instances are others than the machine's: auto, required or off.
 	UserNamespaces string
+	// Spares is how many revisions at zero are kept a created instance for. 0 is a number for the machine's memory, -1 none.
+	Spares int
 	// StoreQuota is the most the object store may take on disk, in bytes.
 	StoreQuota int64
 	// EventTTL is how long the API keeps events after their last change.
@@ -114,6 +116,7 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.Domain, "domain", s.Domain, "domain of the services' host names")
 	flags.StringVar(&s.Runtime, "runtime", s.Runtime, "sandbox driver: auto, crun, runc or process (process does not isolate)")
 	flags.StringVar(&s.UserNamespaces, "userns", s.UserNamespaces, "user namespaces of instances: auto (where it can be), required or off")
+	flags.IntVar(&s.Spares, "spares", s.Spares, "how many services at zero, those used last, are kept an instance for that starts faster; 0 is a number for the machine's memory, -1 none")
 	flags.Int64Var(&s.StoreQuota, "store-quota", s.StoreQuota, "most bytes the object store may take on disk")
 	flags.DurationVar(&s.EventTTL, "event-ttl", s.EventTTL, "how long events are kept")
 	flags.StringVar(&s.AuditLog, "audit-log", s.AuditLog, "file that gets a line of JSON for each request to the API (audit.k8s.io/v1, level Metadata)")
@@ -256,6 +259,9 @@ func (s *Settings) validate() error {
 	}
 	if _, err := s.ACME.account(); err != nil {
 		return err
+	}
+	if s.Spares < -1 {
+		return fmt.Errorf("setting spares: %d is not a number of spares; -1 keeps none", s.Spares)
 	}
 	if s.StoreQuota < 16<<20 {
 		return fmt.Errorf("setting store-quota: %d bytes is too little, the least is %d", s.StoreQuota, 16<<20)

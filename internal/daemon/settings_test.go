@@ -72,6 +72,7 @@ func TestSettingsRefused(t *testing.T) {
 		"not YAML":          {file: "a: [", want: "configuration file"},
 		"wrong type":        {file: "drain: soon\n", want: `key "drain"`},
 		"no such file":      {args: []string{"--config", "/does/not/exist.yaml"}, want: "no such file"},
+		"spares":            {args: []string{"--spares", "-2"}, want: "-1 keeps none"},
 		"address":           {args: []string{"--api-listen", "6443"}, want: `"6443" is not host:port`},
 		"runtime":           {args: []string{"--runtime", "docker"}, want: "none of auto, crun"},
 		"component":         {args: []string{"--disable", "store"}, want: `"store" is none of`},

@@ -150,7 +150,7 @@ func (w *wiring) wireController() error {
 	c, err := controller.New(controller.Config{
 		APIAddress: net.JoinHostPort(apiHost, strconv.Itoa(apiPort)), APICertificate: w.server.CA(),
 		REST: w.server.Loopback(), Images: w.images, Sandboxes: w.sandboxes, Gateway: w.gateway, Domain: w.settings.Domain,
-		GatewayAddress: host, GatewayPort: port, GatewayTLSPort: tlsPort, VolumeDir: w.path("volumes"),
+		GatewayAddress: host, GatewayPort: port, GatewayTLSPort: tlsPort, VolumeDir: w.path("volumes"), Spares: w.settings.Spares,
 		Logger: w.logger.With("component", "controller"), Registerer: w.registry,
 	})
 	if err != nil {

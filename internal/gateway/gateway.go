@@ -76,7 +76,8 @@ type Gateway struct {
 	passed    *handover // connections of clients that another gateway had
 	insideSrv *http.Server
 
-	applying sync.Mutex // held by Apply from beginning to end; may be held while taking one of the two below
+	applying sync.Mutex // held by Apply and Amend from beginning to end; may be held while taking one of the two below
+	ledger   *ledger    // guarded by applying
 
 	mu       sync.Mutex // guards the map; a backend's lock may be taken while it is held
 	backends map[string]*backend
@@ -103,6 +104,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.conns.open, g.connsIn.open = map[*conn]struct{}{}, map[*conn]struct{}{}
 	g.metrics = newMetrics(cfg.Registerer, g)
 	g.routes.Store(&routes{})
+	g.ledger = newLedger()
 	g.proxy = g.newProxy()
 	g.server = g.newServer(nil)
 	g.server.ConnState = g.conns.note
@@ -191,39 +193,35 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 func (g *Gateway) Apply(t Table) error {
 	g.applying.Lock()
 	defer g.applying.Unlock()
-	rs, err := compile(t, g.backend)
+	rs, l, err := compile(t, g.backend)
 	if err != nil {
 		return err
 	}
 	for _, spec := range t.Backends {
-		rs.backends[spec.Name].spec.Store(&spec)
+		l.backends[spec.Name].spec.Store(&spec)
 	}
-	for b := range rs.routed {
+	for b := range l.sent {
 		b.setRouted(true) // before the first request comes by the new table
 	}
 	g.routes.Store(rs)
-	g.desert(rs)
-	if g.certs != nil {
-		g.certs.local.keep(func(name string) bool { return rs.host(name) != nil || net.ParseIP(name) != nil || name == "localhost" })
-	}
+	g.ledger = l
+	g.desert()
+	g.keepCertificates(rs)
 	return nil
 }
 
 // desert tells the backends that a new table sends no traffic to, after the last request has come by the old one, and forgets those
 // that nothing is left of.
-func (g *Gateway) desert(rs *routes) {
+func (g *Gateway) desert() {
 	for _, b := range g.snapshot() {
-		if !rs.routed[b] {
+		if g.ledger.sent[b] == 0 {
 			b.setRouted(false)
 		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for name, b := range g.backends {
-		if rs.backends[name] == nil && b.end() {
-			delete(g.backends, name)
-			g.metrics.forget(b)
-		}
+	for name := range g.backends {
+		g.forgetOne(name)
 	}
 }
 

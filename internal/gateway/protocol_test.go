@@ -527,7 +527,7 @@ func TestPolicyOfRule(t *testing.T) {
 	backends := map[string]*backend{}
 	choose := func(policy []string, c Caller) refusal {
 		table.Routes[0].AllowFrom = policy
-		rs, err := compile(table, func(name string) *backend {
+		rs, _, err := compile(table, func(name string) *backend {
 			if backends[name] == nil {
 				backends[name] = &backend{}
 				backends[name].spec.Store(&table.Backends[0])

@@ -15,11 +15,9 @@ import (
 
 // routes is a Table made ready for matching. It never changes.
 type routes struct {
-	exact      map[string]*route
-	wild       map[string]*route // by the domain after "*."
-	backends   map[string]*backend
+	exact      hostIndex
+	wild       hostIndex                   // by the domain after "*."
 	certs      map[string]*tls.Certificate // the user's, by name or "*.domain"
-	routed     map[*backend]bool           // those that traffic is sent to
 	requestLog *template.Template
 	logProbes  bool
 }
@@ -27,6 +25,8 @@ type routes struct {
 type route struct {
 	Route
 	rules []rule
+	names []string          // the hosts, canonical
+	uses  map[*backend]bool // the backends named; true for those that traffic is sent to
 }
 
 type rule struct {
@@ -52,18 +52,26 @@ type header struct {
 }
 
 // compile checks the table and makes it ready; get gives the state kept under a backend's name.
-func compile(t Table, get func(string) *backend) (*routes, error) {
-	rs := &routes{exact: map[string]*route{}, wild: map[string]*route{}, backends: map[string]*backend{}, certs: map[string]*tls.Certificate{}, routed: map[*backend]bool{}, logProbes: t.RequestLogProbes}
+func compile(t Table, get func(string) *backend) (*routes, *ledger, error) {
+	rs, l := &routes{certs: map[string]*tls.Certificate{}, logProbes: t.RequestLogProbes}, newLedger()
 	var errs []error
 	for _, spec := range t.Backends {
-		if rs.backends[spec.Name] != nil {
+		if l.backends[spec.Name] != nil {
 			errs = append(errs, fmt.Errorf("backend %q is listed twice", spec.Name))
 			continue
 		}
-		rs.backends[spec.Name] = get(spec.Name)
+		l.backends[spec.Name] = get(spec.Name)
 	}
 	for _, in := range t.Routes {
-		errs = append(errs, rs.add(in))
+		r, err := compileRoute(in, func(name string) *backend { return l.backends[name] })
+		if err == nil {
+			err = rs.claim(r, (*hostIndex).put)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		l.add(r)
 	}
 	for _, c := range t.Certificates {
 		errs = append(errs, rs.addCertificate(c))
@@ -74,54 +82,61 @@ func compile(t Table, get func(string) *backend) (*routes, error) {
 		rs.requestLog = tmpl
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("routing table: %w", err)
+		return nil, nil, fmt.Errorf("routing table: %w", err)
 	}
-	return rs, nil
+	return rs, l, nil
 }
 
-func (rs *routes) add(in Route) error {
-	out := &route{Route: in}
+// compileRoute makes a route ready; find gives the backends that it may name.
+func compileRoute(in Route, find func(string) *backend) (*route, error) {
+	out := &route{Route: in, uses: map[*backend]bool{}}
 	if len(in.Rules) == 0 {
-		return fmt.Errorf("route %q has no rules", in.Name)
+		return nil, fmt.Errorf("route %q has no rules", in.Name)
 	}
 	for n, r := range in.Rules {
-		c, err := rs.compileRule(r)
+		c, err := out.compileRule(r, find)
 		if err != nil {
-			return fmt.Errorf("route %q, rule %d: %w", in.Name, n, err)
+			return nil, fmt.Errorf("route %q, rule %d: %w", in.Name, n, err)
 		}
 		out.rules = append(out.rules, c)
 	}
 	slices.SortStableFunc(out.rules, func(a, b rule) int {
 		return cmp.Or(cmp.Compare(len(b.path), len(a.path)), cmp.Compare(len(b.headers), len(a.headers)))
 	})
-	for _, h := range in.Hosts {
-		if err := rs.claim(h, out); err != nil {
-			return err
+	for _, host := range in.Hosts {
+		name, ok := canonicalHost(host)
+		if !ok {
+			return nil, fmt.Errorf("route %q: host %q is not a host name", in.Name, host)
 		}
+		if strings.Contains(strings.TrimPrefix(name, "*."), "*") {
+			return nil, fmt.Errorf(`route %q: host %q: a wildcard is only allowed as the first label, "*.domain"`, in.Name, host)
+		}
+		out.names = append(out.names, name)
+	}
+	return out, nil
+}
+
+// claim puts a route under its hosts, which must be free.
+func (rs *routes) claim(r *route, put func(*hostIndex, string, *route)) error {
+	for n, name := range r.names {
+		index, key := rs.index(name)
+		if other := index.get(key); other != nil && other != r {
+			return fmt.Errorf("host %q is claimed by the routes %q and %q", r.Hosts[n], other.Name, r.Name)
+		}
+		put(index, key, r)
 	}
 	return nil
 }
 
-func (rs *routes) claim(host string, r *route) error {
-	name, ok := canonicalHost(host)
-	if !ok {
-		return fmt.Errorf("route %q: host %q is not a host name", r.Name, host)
-	}
-	index := rs.exact
+// index is where a canonical host is looked up, and by what.
+func (rs *routes) index(name string) (*hostIndex, string) {
 	if domain, wild := strings.CutPrefix(name, "*."); wild {
-		name, index = domain, rs.wild
+		return &rs.wild, domain
 	}
-	if strings.Contains(name, "*") {
-		return fmt.Errorf(`route %q: host %q: a wildcard is only allowed as the first label, "*.domain"`, r.Name, host)
-	}
-	if other := index[name]; other != nil && other != r {
-		return fmt.Errorf("host %q is claimed by the routes %q and %q", host, other.Name, r.Name)
-	}
-	index[name] = r
-	return nil
+	return &rs.exact, name
 }
 
-func (rs *routes) compileRule(in Rule) (rule, error) {
+func (r *route) compileRule(in Rule, find func(string) *backend) (rule, error) {
 	if in.Path != "" && in.Path[0] != '/' {
 		return rule{}, fmt.Errorf("path %q does not begin with a slash", in.Path)
 	}
@@ -136,7 +151,7 @@ func (rs *routes) compileRule(in Rule) (rule, error) {
 		return rule{}, errors.New("no splits")
 	}
 	for _, s := range in.Splits {
-		b := rs.backends[s.Backend]
+		b := find(s.Backend)
 		if b == nil {
 			return rule{}, fmt.Errorf("backend %q is not in the table", s.Backend)
 		}
@@ -147,9 +162,7 @@ func (rs *routes) compileRule(in Rule) (rule, error) {
 		out.splits = append(out.splits, split{backend: b, weight: s.Weight, setHeaders: compileHeaders(s.SetHeaders)})
 	}
 	for n, s := range out.splits {
-		if s.weight > 0 || (out.sum == 0 && n == 0) {
-			rs.routed[s.backend] = true
-		}
+		r.uses[s.backend] = r.uses[s.backend] || s.weight > 0 || (out.sum == 0 && n == 0)
 	}
 	return out, nil
 }
@@ -227,10 +240,10 @@ func isPort(s string) bool {
 
 // host finds the route of a canonical host.
 func (rs *routes) host(name string) *route {
-	if r := rs.exact[name]; r != nil {
+	if r := rs.exact.get(name); r != nil {
 		return r
 	}
-	if len(rs.wild) == 0 {
+	if rs.wild.len == 0 {
 		return nil
 	}
 	for {
@@ -239,7 +252,7 @@ func (rs *routes) host(name string) *route {
 			return nil
 		}
 		name = name[dot+1:]
-		if r := rs.wild[name]; r != nil {
+		if r := rs.wild.get(name); r != nil {
 			return r
 		}
 	}

@@ -8,7 +8,7 @@ import (
 
 func mustCompile(t testing.TB, table Table) *routes {
 	t.Helper()
-	rs, err := compile(table, func(name string) *backend { return newBackend(name, func(string) {}) })
+	rs, _, err := compile(table, func(name string) *backend { return newBackend(name, func(string) {}) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,13 +64,14 @@ func whenReady(ctx context.Context, changes watch.Interface) error {
 // define makes services from one number to another that are not proved by an instance, by many clients at once, and waits until all
 // are Ready. It gives the time of the creations, and when each service was ready, in that order.
 func (h *host) define(ctx context.Context, from, to int) (created time.Duration, ready []time.Duration, err error) {
-	var profiling sync.WaitGroup
-	defer profiling.Wait()
-	if h.profiles != "" {
-		profiling.Go(func() {
-			err = errors.Join(err, h.save(ctx, "debug/pprof/profile?seconds=20", fmt.Sprintf("define-%d.cpu", to)))
-		})
-	}
+	profiled := make(chan error, 1)
+	go func() {
+		if h.profiles == "" {
+			profiled <- nil
+			return
+		}
+		profiled <- h.save(ctx, "debug/pprof/profile?seconds=20", fmt.Sprintf("define-%d.cpu", to))
+	}()
 	begin := time.Now()
 	numbers := make(chan int, to-from)
 	for i := from; i < to; i++ {
@@ -116,7 +117,7 @@ func (h *host) define(ctx context.Context, from, to int) (created time.Duration,
 		}
 	}
 	<-done
-	return created, ready, errors.Join(errs...)
+	return created, ready, errors.Join(append(errs, <-profiled)...)
 }
 
 // definers is how many clients define services at the same time.
