@@ -23,7 +23,7 @@ const noDaemon = "no daemon is running"
 // mistakes has wrong input for every command: what is left out makes the test fail.
 func mistakes() map[string][]mistake {
 	return map[string][]mistake{
-		"run": {{"a b", 2, "takes one path or image"}, {". --env =x", 2, "env"}, {". --scale 3..1", 2, "scale"}, {"nothing/here", 1, "nothing"},
+		"run": {{"a b", 2, "takes one path or image"}, {". --env =x", 2, "env"}, {". --scale 3..1", 2, "scale"}, {"./nothing", 1, "nothing"},
 			{". --port 70000", 2, "port"}, {". --memory much", 2, "much"}, {". --name 1_", 2, "1_"}, {". --isolation full", 2, "full"}},
 		"deploy":       {{".", 1, noDaemon}, {". --concurrency -1", 2, "concurrency"}, {". --wait soon", 2, "soon"}},
 		"build":        {{".", 1, noDaemon}, {"a b", 2, "argument"}, {". --explain -o xml", 2, "xml"}, {"nowhere --explain", 1, "nowhere"}},
