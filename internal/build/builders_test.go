@@ -311,10 +311,20 @@ func TestProcfileOnGo(t *testing.T) {
 	}
 }
 
+// TestDockerfile builds with each tool that is installed and works; the others are skipped with the reason.
 func TestDockerfile(t *testing.T) {
-	needs(t, "buildah")
+	for _, tool := range []string{"buildah", "podman", "docker", "buildctl"} {
+		t.Run(tool, func(t *testing.T) { dockerfileWith(t, tool) })
+	}
+}
+
+func dockerfileWith(t *testing.T, tool string) {
+	needs(t, tool)
 	if os.Geteuid() != 0 {
-		t.Skip("buildah is set up for root here")
+		t.Skipf("%s is set up for root here", tool)
+	}
+	if err := build.DockerToolWorks(t.Context(), tool); err != nil {
+		t.Skip(err)
 	}
 	program := ocitest.Program(t, `package main
 
@@ -345,15 +355,15 @@ func main() {
 	if err := os.Chmod(filepath.Join(dir, "tool"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cache := t.TempDir()
-	r := mustBuild(t, build.Request{Dir: dir, CacheDir: cache, Labels: map[string]string{"team": "x"}})
+	cache, with := t.TempDir(), build.DockerfileOptions{Tool: tool}
+	r := mustBuild(t, build.Request{Dir: dir, CacheDir: cache, Dockerfile: with, Labels: map[string]string{"team": "x"}})
 	start := time.Now()
-	again := mustBuild(t, build.Request{Dir: dir, CacheDir: cache, Labels: map[string]string{"team": "x"}})
+	again := mustBuild(t, build.Request{Dir: dir, CacheDir: cache, Dockerfile: with, Labels: map[string]string{"team": "x"}})
 	t.Logf("second build took %v", time.Since(start))
 	if again.Digest != r.Digest {
 		t.Errorf("the same folder gives %s and then %s", r.Digest, again.Digest)
 	}
-	fresh := mustBuild(t, build.Request{Dir: dir, CacheDir: cache, NoCache: true, Labels: map[string]string{"team": "x"}})
+	fresh := mustBuild(t, build.Request{Dir: dir, CacheDir: cache, Dockerfile: with, NoCache: true, Labels: map[string]string{"team": "x"}})
 	if fresh.Digest != r.Digest {
 		t.Errorf("built again without a cache the digest is %s, it was %s", fresh.Digest, r.Digest)
 	}

@@ -55,7 +55,7 @@ func dockerTools() []dockerTool {
 	fine := func(context.Context) error { return nil }
 	return []dockerTool{
 		{"buildah", fine, buildWithBuildah},
-		{"docker", answers("docker", "version", "--format", "{{.Server.Version}}"), buildWithDocker},
+		{"docker", both(answers("docker", "version", "--format", "{{.Server.Version}}"), answers("docker", "buildx", "version")), buildWithDocker},
 		{"podman", fine, buildWithPodman},
 		{"buildctl", answers("buildctl", "debug", "workers"), buildWithBuildctl},
 	}
@@ -69,6 +69,16 @@ func answers(args ...string) func(context.Context) error {
 			return fmt.Errorf("%w: %s", err, firstLine(out))
 		}
 		return nil
+	}
+}
+
+// both wants two checks to pass.
+func both(first, second func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := first(ctx); err != nil {
+			return err
+		}
+		return second(ctx)
 	}
 }
 
@@ -145,7 +155,7 @@ func (j *job) runDockerTool(ctx context.Context, tool dockerTool, file, key stri
 	out := filepath.Join(temp, "image")
 	j.say("run", "%s build -f %s", tool.name, file)
 	if err := tool.build(ctx, j, filepath.Join(j.Dir, file), out); err != nil {
-		return nil, err
+		return nil, explainPull(err, j.Registry)
 	}
 	if info, err := os.Stat(out); err != nil {
 		return nil, fmt.Errorf("%s made no image: %w", tool.name, err)
@@ -236,7 +246,7 @@ func buildWithBuildah(ctx context.Context, j *job, file, out string) error {
 	return err
 }
 
-// runtimeFlags helps buildah where its usual runtime refuses: crun does not know machines with both kinds of cgroups.
+// runtimeFlags helps buildah and podman where their usual runtime refuses: crun does not know machines with both kinds of cgroups.
 func runtimeFlags() []string {
 	if os.Getenv("BUILDAH_RUNTIME") != "" || os.Getenv("BUILDAH_ISOLATION") != "" || !exists("/sys/fs/cgroup/unified") {
 		return nil
@@ -284,7 +294,19 @@ func buildWithDocker(ctx context.Context, j *job, file, out string) error {
 
 func buildWithPodman(ctx context.Context, j *job, file, out string) error {
 	id := out + ".id"
-	args := []string{"podman", "build", "--format", "oci", "--timestamp", "0", "--layers", "--iidfile", id}
+	args := []string{"podman"}
+	runtime := runtimeFlags()
+	if len(runtime) > 0 && runtime[0] == "--runtime" {
+		args, runtime = append(args, runtime...), nil // podman has it before the command
+	}
+	args = append(append(args, "build", "--format", "oci", "--timestamp", "0", "--layers", "--iidfile", id), runtime...)
+	plain, err := onlyLoopback(file, j.Dockerfile.Args)
+	if err != nil {
+		return err
+	}
+	if plain {
+		args = append(args, "--tls-verify=false")
+	}
 	if _, err := j.run(ctx, j.Dir, nil, append(append(args, j.commonFlags(file)...), j.Dir)...); err != nil {
 		return err
 	}
