@@ -22,7 +22,7 @@ func TestDaemon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := start(t, sandbox.Config{Dir: dir, OrphanAfter: orphan})
+	m := start(t, sandbox.Config{Dir: dir, OrphanAfter: orphan, Runtime: os.Getenv("SANDBOX_TEST_RUNTIME")})
 	for _, state := range states {
 		phase := place(t, m, state).State().Phase
 		waitFor(t, "the record of "+state, func() bool { // it is written down after it is told
@@ -38,13 +38,13 @@ func TestDaemon(t *testing.T) {
 }
 
 // killedDaemon runs TestDaemon as a process, kills it when its instances are in place, and gives its folder. The helper ends by itself
-// after the given time.
-func killedDaemon(t *testing.T, orphan time.Duration) string {
+// after the given time. An empty runtime is the machine's own choice.
+func killedDaemon(t *testing.T, orphan time.Duration, runtime string) string {
 	t.Helper()
 	needRoot(t)
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestDaemon$", "-test.v")
-	cmd.Env = append(os.Environ(), "SANDBOX_TEST_DAEMON="+dir, "SANDBOX_TEST_ORPHAN="+orphan.String())
+	cmd.Env = append(os.Environ(), "SANDBOX_TEST_DAEMON="+dir, "SANDBOX_TEST_ORPHAN="+orphan.String(), "SANDBOX_TEST_RUNTIME="+runtime)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 }
 
 func TestAdoptedWorkAsBefore(t *testing.T) {
-	dir := killedDaemon(t, time.Minute)
+	dir := killedDaemon(t, time.Minute, "")
 	m := start(t, sandbox.Config{Dir: dir})
 	spare, err := m.Get("spare")
 	if err != nil {

@@ -54,9 +54,15 @@ func place(t *testing.T, m *testManager, state string) *sandbox.Instance {
 	return i
 }
 
-// TestKilled kills the daemon, the helper, both, and the instance, with an instance in each state. All is taken over or cleared.
+// TestKilled kills the daemon, the helper, both, and the instance, with an instance in each state. All is taken over or cleared. The
+// driver of our own has its own way to hold and to start a program.
 func TestKilled(t *testing.T) {
 	needRoot(t)
+	t.Run("runtime", func(t *testing.T) { testKilled(t, "") })
+	t.Run("process", func(t *testing.T) { testKilled(t, "process") })
+}
+
+func testKilled(t *testing.T, runtime string) {
 	wait := func(t *testing.T, dir string) {
 		waitFor(t, "the helper's end", func() bool { return helperPid(t, dir) == 0 })
 	}
@@ -66,33 +72,33 @@ func TestKilled(t *testing.T) {
 		after  func(t *testing.T, v *victims, state string)
 	}{
 		{"daemon", func(t *testing.T) *victims {
-			dir := killedDaemon(t, time.Minute)
-			return &victims{dir: dir, m: start(t, sandbox.Config{Dir: dir})}
+			dir := killedDaemon(t, time.Minute, runtime)
+			return &victims{dir: dir, m: start(t, sandbox.Config{Dir: dir, Runtime: runtime})}
 		}, takenOver},
 		{"daemon and instances", func(t *testing.T) *victims {
-			dir := killedDaemon(t, time.Minute)
+			dir := killedDaemon(t, time.Minute, runtime)
 			for _, state := range states {
 				killInstance(t, dir, state)
 			}
-			return &victims{dir: dir, m: start(t, sandbox.Config{Dir: dir})}
+			return &victims{dir: dir, m: start(t, sandbox.Config{Dir: dir, Runtime: runtime})}
 		}, ended},
 		{"daemon and helper", func(t *testing.T) *victims {
-			dir := killedDaemon(t, time.Minute)
+			dir := killedDaemon(t, time.Minute, runtime)
 			unix.Kill(helperPid(t, dir), unix.SIGKILL)
 			wait(t, dir)
-			return &victims{dir: dir, m: start(t, sandbox.Config{Dir: dir})}
+			return &victims{dir: dir, m: start(t, sandbox.Config{Dir: dir, Runtime: runtime})}
 		}, missing},
 		{"daemon, and none comes", func(t *testing.T) *victims {
-			dir := killedDaemon(t, time.Second)
+			dir := killedDaemon(t, time.Second, runtime)
 			wait(t, dir)
 			nothingLeft(t, dir, "runtime")
-			return &victims{dir: dir, m: start(t, sandbox.Config{Dir: dir})}
+			return &victims{dir: dir, m: start(t, sandbox.Config{Dir: dir, Runtime: runtime})}
 		}, missing},
-		{"helper", func(t *testing.T) *victims { return signalHelper(t, unix.SIGKILL) }, lost},
-		{"helper, by SIGTERM", func(t *testing.T) *victims { return signalHelper(t, unix.SIGTERM) }, lost},
+		{"helper", func(t *testing.T) *victims { return signalHelper(t, unix.SIGKILL, runtime) }, lost},
+		{"helper, by SIGTERM", func(t *testing.T) *victims { return signalHelper(t, unix.SIGTERM, runtime) }, lost},
 		{"instances", func(t *testing.T) *victims {
 			v := &victims{dir: t.TempDir()}
-			v.m = start(t, sandbox.Config{Dir: v.dir})
+			v.m = start(t, sandbox.Config{Dir: v.dir, Runtime: runtime})
 			v.all = map[string]*sandbox.Instance{}
 			for _, state := range states {
 				v.all[state] = place(t, v.m, state)
@@ -145,10 +151,10 @@ func killInstance(t *testing.T, dir, id string) {
 }
 
 // signalHelper gives a signal to a helper that holds an instance in each state, and waits for the Manager to end.
-func signalHelper(t *testing.T, s unix.Signal) *victims {
+func signalHelper(t *testing.T, s unix.Signal, runtime string) *victims {
 	t.Helper()
 	v := &victims{dir: t.TempDir(), all: map[string]*sandbox.Instance{}}
-	m, err := sandbox.New(sandbox.Config{Dir: v.dir})
+	m, err := sandbox.New(sandbox.Config{Dir: v.dir, Runtime: runtime})
 	if err != nil {
 		t.Fatal(err)
 	}
