@@ -69,7 +69,7 @@ bin/extra: build
 	for shell in bash zsh fish; do bin/fairlead completion $$shell >bin/extra/completion/$$shell; done
 
 .PHONY: dist-check
-dist-check: dist ## install the deb of dist/ with dpkg, run the examples' hello by it, purge it, and see that nothing is left (as root)
+dist-check: dist ## check dist/: checksums, SBOMs, arm64 by qemu, the rpm in an own root, the deb in an own Debian booted by systemd (as root)
 	scripts/dist-check
 
 .PHONY: demo

@@ -76,7 +76,9 @@ func TestPackaging(t *testing.T) {
 			packed[script] = true
 		}
 		for _, c := range p.Contents {
-			packed[c.Src] = true
+			if c.Src != "" { // a folder has none
+				packed[c.Src] = true
+			}
 		}
 	}
 	for src := range packed {
