@@ -56,6 +56,53 @@ func TestReadme(t *testing.T) {
 	}
 }
 
+// TestReadmeSession plays the terminal session at the top of the README: run in one terminal, a request from another, Ctrl-C.
+func TestReadmeSession(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := consoleForm.FindAllString(string(text), -1)
+	if len(blocks) != 2 {
+		t.Fatalf("README.md has %d recorded sessions, want that of each terminal", len(blocks))
+	}
+	run, said := recorded(blocks[0])
+	ask, answer := recorded(blocks[1])
+	s := newSession(t, root, root, "")
+	printed := func() string {
+		text, err := os.ReadFile(filepath.Join(s.home, "background")) // where run puts it
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		return strings.ReplaceAll(string(text), s.home, "/home/you")
+	}
+	s.run(run + " &")
+	waitFor(t, "the program runs", func() bool { return strings.Contains(printed(), "Ctrl-C ends the service") })
+	if got := s.run(strings.Replace(ask, "curl ", "curl -sS ", 1)); settle(got) != settle(answer) {
+		t.Errorf("$ %s\nprints\n%s\nthe README says\n%s", ask, got, answer)
+	}
+	waitFor(t, "the log of the request", func() bool { return strings.Contains(printed(), "GET /") })
+	s.run("kill -INT $! && wait $!")
+	got, want := waitingForm.ReplaceAllString(printed(), ""), strings.Replace(said, "^C\n", "", 1)
+	if settle(got) != settle(want) {
+		t.Errorf("$ %s\nprints\n%s\nthe README says\n%s", run, got, want)
+	}
+}
+
+// recorded takes a block with one command apart.
+func recorded(block string) (command, printed string) {
+	body := strings.TrimSuffix(strings.TrimPrefix(block, "```console\n$ "), "```")
+	command, printed, _ = strings.Cut(body, "\n")
+	return command, printed
+}
+
 // readmeScript joins the shell blocks below "Use it" to one script that stops the daemon at its end.
 func readmeScript(t *testing.T, readme, gateway string) string {
 	t.Helper()
