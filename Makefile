@@ -137,6 +137,11 @@ churn: build ## send three times CHURN requests to a service while it is changed
 churn-gateway: ## the same for the gateway alone, which changes faster
 	FAIRLEAD_CHURN=$(CHURN) $(GO) test -count=1 -v -run '^TestChurn$$' ./internal/gateway
 
+HANG ?= 10m
+.PHONY: stress-hang
+stress-hang: build ## look for HANG for a request that is not answered, while services freeze, go to zero and wake and clients give up (as root)
+	$(GO) run ./test/hang -binary bin/fairlead -for $(HANG)
+
 .PHONY: bench-gateway
 bench-gateway: ## compare the gateway with nginx, HAProxy, Caddy (those that are installed) and a plain httputil proxy
 	FAIRLEAD_BENCH=1 $(GO) test -count=1 -v -timeout 20m -run '^TestCompareProxies$$' ./internal/gateway

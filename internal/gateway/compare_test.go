@@ -55,7 +55,7 @@ func child(kind, appAddr string) error {
 	fmt.Println(l.Addr(), counter.Addr())
 	switch kind {
 	case "app":
-		return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello, world\n") }))
+		return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, hello) }))
 	case "httputil":
 		p := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: appAddr})
 		p.Transport = &http.Transport{MaxIdleConnsPerHost: 512, DisableCompression: true}
@@ -72,6 +72,9 @@ func child(kind, appAddr string) error {
 	}
 	return g.Run(context.Background(), nil)
 }
+
+// hello is what the app answers.
+const hello = "hello, world\n"
 
 // contestant is one running proxy.
 type contestant struct {
@@ -96,6 +99,11 @@ func TestCompareProxies(t *testing.T) {
 	appAddr := startChild(t, "app", "").addr
 	all := []*contestant{startChild(t, "gateway", appAddr), startChild(t, "httputil", appAddr)}
 	all = append(all, installed(t, appAddr)...)
+	for _, c := range all {
+		if res, body := ask(t, "GET", c.addr, "h.localhost", "/"); res.StatusCode != http.StatusOK || body != hello {
+			t.Fatalf("%s answers %s %q by itself: its configuration is wrong", c.name, res.Status, body)
+		}
+	}
 	for round := range rounds {
 		for _, connections := range []int{1, 16, 128} {
 			for _, c := range all {
@@ -165,7 +173,8 @@ func installed(t *testing.T, appAddr string) []*contestant {
 		l := listenLocal(t)
 		addr := l.Addr().String()
 		l.Close()
-		config = strings.NewReplacer("LISTEN", addr, "APP", appAddr, "DIR", dir).Replace(config)
+		_, port, _ := net.SplitHostPort(addr)
+		config = strings.NewReplacer("LISTEN", addr, "PORT", port, "APP", appAddr, "DIR", dir).Replace(config)
 		file = filepath.Join(dir, file)
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			t.Fatal(err)
@@ -202,7 +211,7 @@ backend b
   http-reuse always
   server s APP pool-max-conn 512
 `, "-db", "-f")
-	add("caddy", "Caddyfile", "{\n admin off\n auto_https off\n}\nhttp://LISTEN {\n reverse_proxy APP\n}\n", "run", "--adapter", "caddyfile", "--config")
+	add("caddy", "Caddyfile", "{\n admin off\n auto_https off\n}\nhttp://:PORT {\n bind 127.0.0.1\n reverse_proxy APP\n}\n", "run", "--adapter", "caddyfile", "--config")
 	return all
 }
 
