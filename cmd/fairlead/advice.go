@@ -31,6 +31,9 @@ func advice(command string, err error) string {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "again; fairlead doctor says whether the machine has what is needed"
 	}
+	if strings.Contains(err.Error(), "registry cannot be reached") { // told by our registry, in words only
+		return "a network, or an image that this machine has: fairlead image list"
+	}
 	return apiAdvice(err)
 }
 
