@@ -50,7 +50,7 @@ func TestNotAProgram(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "junk"), []byte("\x7fELFno"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, runtime := range append(installed(), "process") {
+	for _, runtime := range everyDriver() {
 		t.Run(runtime, func(t *testing.T) {
 			m := start(t, sandbox.Config{Runtime: runtime})
 			i := create(t, m, web(t, func(s *sandbox.Spec) {

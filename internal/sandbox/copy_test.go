@@ -13,7 +13,7 @@ import (
 )
 
 func TestCopy(t *testing.T) {
-	for _, runtime := range sharingKernel() {
+	for _, runtime := range everyDriver() {
 		t.Run(runtime, func(t *testing.T) { testCopy(t, start(t, sandbox.Config{Runtime: runtime})) })
 	}
 }

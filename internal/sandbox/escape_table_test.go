@@ -21,12 +21,13 @@ var update = flag.Bool("update", false, "rewrite the table of attempts in the do
 // column is the outcome of each attempt with one driver.
 type column map[string]string
 
-// ordinary is the driver crun for a daemon that is an ordinary user's.
-const ordinary = "crun, ordinary user"
+// ordinary marks a driver for a daemon that is an ordinary user's.
+const ordinary = ", ordinary user"
 
 // columns are the drivers in the order of the table, and what they are called there.
 var columns = []struct{ driver, title string }{
-	{"crun", "crun"}, {"runc", "runc"}, {"runsc", "gVisor"}, {"process", "process"}, {ordinary, ordinary},
+	{"crun", "crun"}, {"runc", "runc"}, {"runsc", "gVisor"}, {"process", "process"},
+	{"crun" + ordinary, "crun" + ordinary}, {"runsc" + ordinary, "gVisor" + ordinary},
 }
 
 const (
@@ -49,16 +50,17 @@ func TestEscape(t *testing.T) {
 		t.Fatalf("%s has no place for the table", tablePage)
 	}
 	results := readTable(old)
-	here := append(installed(), "process")
+	here := everyDriver()
 	for _, c := range columns {
 		t.Run(c.driver, func(t *testing.T) {
+			driver, asUser := strings.CutSuffix(c.driver, ordinary)
 			switch {
-			case c.driver == ordinary:
-				results[c.driver] = escapeAsUser(t)
-			case !slices.Contains(here, c.driver):
-				t.Skipf("%s is not installed: its column stays as it was committed", c.driver)
+			case !slices.Contains(here, driver):
+				t.Skipf("%s is not installed: its column stays as it was committed", driver)
+			case asUser:
+				results[c.driver] = escapeAsUser(t, driver)
 			default:
-				results[c.driver] = escape(t, c.driver)
+				results[c.driver] = escape(t, driver)
 			}
 		})
 	}
@@ -142,11 +144,12 @@ func TestTableIsReadAsWritten(t *testing.T) {
 const (
 	asUserDir     = "SANDBOX_TEST_AS_USER" // a folder of that user; the results go there
 	asUserPayload = "SANDBOX_TEST_PAYLOAD" // a root file system to copy
+	asUserDriver  = "SANDBOX_TEST_DRIVER"
 )
 
 // escapeAsUser makes an account and has this program make the attempts as its user.
-func escapeAsUser(t *testing.T) column {
-	for _, tool := range []string{"useradd", "newuidmap", "crun"} {
+func escapeAsUser(t *testing.T, driver string) column {
+	for _, tool := range []string{"useradd", "newuidmap"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("%s is not installed: the column stays as it was committed", tool)
 		}
@@ -155,17 +158,24 @@ func escapeAsUser(t *testing.T) column {
 	u := newUser(t)
 	uid, _ := strconv.ParseUint(u.Uid, 10, 32)
 	gid, _ := strconv.ParseUint(u.Gid, 10, 32)
-	program := filepath.Join(u.HomeDir, "sandbox.test")
-	self, err := os.ReadFile("/proc/self/exe")
-	if err == nil {
-		err = os.WriteFile(program, self, 0o755)
-	}
+	runtime, err := exec.LookPath(driver)
 	if err != nil {
 		t.Fatal(err)
 	}
+	program := filepath.Join(u.HomeDir, "sandbox.test")
+	for to, from := range map[string]string{program: "/proc/self/exe", filepath.Join(u.HomeDir, driver): runtime} { // the originals may be in a folder of root's
+		data, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(to, data, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestEscapeAsUser$", "-test.v", "-test.count=1")
 	cmd.Dir = u.HomeDir
-	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + u.HomeDir, "TMPDIR=" + u.HomeDir, asUserDir + "=" + u.HomeDir, asUserPayload + "=" + root}
+	cmd.Env = []string{"PATH=" + u.HomeDir + ":/usr/bin:/bin:/usr/sbin:/sbin", asUserDriver + "=" + driver,
+		"HOME=" + u.HomeDir, "TMPDIR=" + u.HomeDir, asUserDir + "=" + u.HomeDir, asUserPayload + "=" + root}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -188,7 +198,7 @@ func TestEscapeAsUser(t *testing.T) {
 	if dir == "" {
 		t.Skip("only for TestEscape")
 	}
-	data, err := json.Marshal(escape(t, "crun"))
+	data, err := json.Marshal(escape(t, os.Getenv(asUserDriver)))
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "results"), data, 0o600)
 	}

@@ -288,7 +288,7 @@ func TestInstancesAreApart(t *testing.T) {
 
 // TestDriverContract is what every driver promises.
 func TestDriverContract(t *testing.T) {
-	for _, runtime := range append(installed(), "process") {
+	for _, runtime := range everyDriver() {
 		t.Run(runtime, func(t *testing.T) {
 			m := start(t, sandbox.Config{Runtime: runtime})
 			if m.Info().Runtime != runtime {

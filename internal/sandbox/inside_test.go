@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -244,13 +243,11 @@ func TestReadinessIsLost(t *testing.T) {
 	}
 }
 
-// sharingKernel lists the drivers of this machine whose instances use its kernel.
-func sharingKernel() []string {
-	return slices.DeleteFunc(append(installed(), "process"), func(name string) bool { return name == "runsc" })
-}
+// everyDriver lists the drivers of this machine.
+func everyDriver() []string { return append(installed(), "process") }
 
 func TestExec(t *testing.T) {
-	for _, runtime := range sharingKernel() {
+	for _, runtime := range everyDriver() {
 		t.Run(runtime, func(t *testing.T) { testExec(t, start(t, sandbox.Config{Runtime: runtime})) })
 	}
 }
@@ -290,7 +287,7 @@ func testExec(t *testing.T, m *testManager) {
 }
 
 func TestExecTerminal(t *testing.T) {
-	for _, runtime := range sharingKernel() {
+	for _, runtime := range everyDriver() {
 		t.Run(runtime, func(t *testing.T) { testExecTerminal(t, start(t, sandbox.Config{Runtime: runtime})) })
 	}
 }

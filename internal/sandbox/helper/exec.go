@@ -54,7 +54,7 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 		i.mu.Unlock()
 	}()
 	args := []string{"exec", "--process", processFile, "--pid-file", e.pidFile}
-	if a.Console != "" {
+	if a.Console != "" && c.args.Runtime != gvisor {
 		args = append(args, "--tty", "--console-socket", a.Console)
 		if c.args.Runtime == "runc" { // it hands a terminal over only if it need not wait
 			args = append(args, "--detach")
@@ -68,6 +68,13 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 		if cmd, err = s.processExec(ctx, c, a, base); err != nil {
 			return nil, nil, err
 		}
+	}
+	if a.Console != "" && c.args.Runtime == gvisor {
+		terminal, err := gvisorTerminal(a, cmd)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer terminal.Close()
 	}
 	if len(in) == 3 {
 		if err := i.ownFor(a.Process, in...); err != nil {

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -182,4 +184,25 @@ func (s *server) gvisorKill(c *container, e *execution) error {
 		}
 	}
 	return nil
+}
+
+// gvisorTerminal gives a command that runs a process in a container a terminal, whose other side goes to the socket that asked for it.
+// gVisor itself would do so only for a command that does not wait. The terminal is to be closed when the command has ended.
+func gvisorTerminal(a ExecArgs, cmd *exec.Cmd) (*os.File, error) {
+	var p specs.Process
+	if err := json.Unmarshal(a.Process, &p); err != nil {
+		return nil, err
+	}
+	console, err := dialConsole(a.Console)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(console)
+	terminal, err := openTerminal(p.User.UID, console)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true} // descriptor 0 is it
+	return terminal, nil
 }
