@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -245,6 +246,11 @@ func TestReadinessIsLost(t *testing.T) {
 
 // everyDriver lists the drivers of this machine.
 func everyDriver() []string { return append(installed(), "process") }
+
+// sharingKernel lists those whose instances use its kernel.
+func sharingKernel() []string {
+	return slices.DeleteFunc(everyDriver(), func(name string) bool { return name == "runsc" })
+}
 
 func TestExec(t *testing.T) {
 	for _, runtime := range everyDriver() {

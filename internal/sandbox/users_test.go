@@ -30,6 +30,9 @@ func ownerOf(t *testing.T, path string) string {
 // TestUserNamespace looks at an instance with users of its own from both sides.
 func TestUserNamespace(t *testing.T) {
 	for _, runtime := range installed() {
+		if runtime == "runsc" {
+			continue // it keeps an instance's users to itself
+		}
 		t.Run(runtime, func(t *testing.T) {
 			dir, host := t.TempDir(), t.TempDir()
 			m := start(t, sandbox.Config{Dir: dir, Runtime: runtime, UserNamespace: sandbox.UsersRequired})
