@@ -80,10 +80,13 @@ func (c *Controller) ended(ctx context.Context, namespace string) ([]sandbox.End
 	if err != nil {
 		return nil, err
 	}
+	var since time.Time
+	if namespace != metav1.NamespaceDefault { // which cannot be deleted
+		since = now.CreationTimestamp.Truncate(time.Second).Add(time.Second) // the API counts in seconds
+	}
 	var all []sandbox.Ended
 	for _, e := range c.conf.Sandboxes.Ended() {
-		// The API counts in seconds.
-		if e.Labels[labelNamespace] == namespace && !e.State.Created.Before(now.CreationTimestamp.Truncate(time.Second)) {
+		if e.Labels[labelNamespace] == namespace && !e.State.Created.Before(since) {
 			all = append(all, e)
 		}
 	}
