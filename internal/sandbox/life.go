@@ -29,6 +29,7 @@ type life struct {
 	reason  string // why it drains
 	message string
 	counted Phase // as in the metric; empty: not at all
+	kept    bool  // the log, by keepLog
 }
 
 // run is a container of an instance and where it is in its life.
@@ -83,9 +84,7 @@ func (l *life) run(closing, lost <-chan struct{}) {
 	defer close(l.i.done)
 	defer func() {
 		if l.state.Phase == PhaseGone {
-			if err := l.i.m.past.end(Ended{ID: l.i.id, Labels: l.i.spec.Labels, State: l.state, At: time.Now()}); err != nil {
-				l.i.m.log.Warn("keeping the log of an instance that is gone", "instance", l.i.id, "err", err)
-			}
+			l.keepLog()
 		}
 		l.i.m.forget(l.i)
 	}()

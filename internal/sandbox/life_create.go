@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/sandbox/bundle"
 	"github.com/fairlead-dev/fairlead/internal/sandbox/cgroup"
@@ -115,12 +116,26 @@ func (l *life) publish() {
 		l.i.m.metrics.wake.Observe(l.state.ReadyAt.Sub(l.state.Started).Seconds())
 	}
 	l.count(l.state.Phase)
+	if l.state.Phase == PhaseGone {
+		l.keepLog() // first, so that whoever hears of the end finds the log
+	}
 	l.i.publish(l.state)
 	if l.state.Phase == PhaseGone {
 		return
 	}
 	if err := l.saveRecord(); err != nil {
 		l.i.m.log.Error("writing down the state of an instance", "instance", l.i.id, "err", err)
+	}
+}
+
+// keepLog notes once that the instance is gone and its log stays.
+func (l *life) keepLog() {
+	if l.kept {
+		return
+	}
+	l.kept = true
+	if err := l.i.m.past.end(Ended{ID: l.i.id, Labels: l.i.spec.Labels, State: l.state, At: time.Now()}); err != nil {
+		l.i.m.log.Warn("keeping the log of an instance that is gone", "instance", l.i.id, "err", err)
 	}
 }
 
