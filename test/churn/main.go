@@ -15,6 +15,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,11 +26,20 @@ func main() {
 	binary := flag.String("binary", "bin/fairlead", "the fairlead to test")
 	example := flag.String("example", "examples/hello", "folder with the program to run")
 	requests := flag.Int64("requests", 200_000, "requests for each number of connections, at least")
+	widths := flag.String("connections", "1,16,128", "numbers of connections, with commas, each of which sends so many requests")
 	flag.Parse()
 	log.SetFlags(0)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := churn(ctx, os.Stdout, *binary, *example, *requests, 1, 16, 128); err != nil {
+	var list []int
+	for word := range strings.SplitSeq(*widths, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 1 {
+			log.Fatalf("churn: -connections %s: %q is not a number of connections", *widths, word)
+		}
+		list = append(list, n)
+	}
+	if err := churn(ctx, os.Stdout, *binary, *example, *requests, list...); err != nil {
 		log.Fatalf("churn: %v", err)
 	}
 }
