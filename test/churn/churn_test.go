@@ -1,13 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
-	"sync"
 	"testing"
+
+	"github.com/fairlead-dev/fairlead/test/realdaemon"
 )
 
 // TestChurn is the short form of the program: every change once, on a few connections. FAIRLEAD_CHURN is the least number of requests.
@@ -28,30 +26,16 @@ func TestChurn(t *testing.T) {
 	}
 }
 
-// folder is where fairlead is compiled, once for all tests.
-var (
-	folder  string
-	compile = sync.OnceValues(func() ([]byte, error) {
-		return exec.Command("go", "build", "-o", filepath.Join(folder, "fairlead"), "../../cmd/fairlead").CombinedOutput()
-	})
-)
+var fairlead realdaemon.Program
 
-func TestMain(m *testing.M) {
-	var err error
-	if folder, err = os.MkdirTemp("", "churn"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(folder)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(fairlead.Run(m)) }
 
 // program gives the compiled fairlead.
 func program(t *testing.T) string {
 	t.Helper()
-	if out, err := compile(); err != nil {
-		t.Fatalf("building fairlead: %v\n%s", err, out)
+	binary, err := fairlead.Binary()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return filepath.Join(folder, "fairlead")
+	return binary
 }

@@ -61,6 +61,10 @@ type house struct {
 	client *http.Client
 }
 
+var fairlead realdaemon.Program
+
+func TestMain(m *testing.M) { os.Exit(fairlead.Run(m)) }
+
 func TestContract(t *testing.T) {
 	h := newHouse(t)
 	for _, c := range chapters {
@@ -92,10 +96,9 @@ func newHouse(t *testing.T) *house {
 			t.Error(err)
 		}
 	})
-	binary := filepath.Join(dir, "fairlead")
-	build := exec.Command("go", "build", "-o", binary, "../../cmd/fairlead")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	binary, err := fairlead.Binary()
+	if err != nil {
+		t.Fatal(err)
 	}
 	h := &house{Host: realdaemon.New(binary, filepath.Join(dir, "home"))}
 	if err := os.Mkdir(h.Home, 0o700); err != nil {

@@ -3,11 +3,7 @@ package protocol
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,24 +17,9 @@ import (
 	"github.com/fairlead-dev/fairlead/test/realdaemon"
 )
 
-// folder is where fairlead is compiled, once for all tests.
-var (
-	folder  string
-	compile = sync.OnceValues(func() ([]byte, error) {
-		return exec.Command("go", "build", "-o", filepath.Join(folder, "fairlead"), "../../cmd/fairlead").CombinedOutput()
-	})
-)
+var fairlead realdaemon.Program
 
-func TestMain(m *testing.M) {
-	var err error
-	if folder, err = os.MkdirTemp("", "protocol"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(folder)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(fairlead.Run(m)) }
 
 // serve runs a daemon whose services may begin at zero, until the test ends.
 func serve(t *testing.T) *realdaemon.Host {
@@ -46,10 +27,11 @@ func serve(t *testing.T) *realdaemon.Host {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	if out, err := compile(); err != nil {
-		t.Fatalf("building fairlead: %v\n%s", err, out)
+	binary, err := fairlead.Binary()
+	if err != nil {
+		t.Fatal(err)
 	}
-	h := realdaemon.New(filepath.Join(folder, "fairlead"), t.TempDir())
+	h := realdaemon.New(binary, t.TempDir())
 	if err := h.Start(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, h.Logged())
 	}
