@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/fairlead-dev/fairlead/test/realdaemon"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden parts of the archives")
@@ -36,24 +38,13 @@ var binary string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "fairlead-e2e")
-	if err != nil {
+	var program realdaemon.Program
+	var err error
+	if binary, err = program.Binary(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
+		os.Exit(1)
 	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "fairlead")
-	build := exec.Command("go", "build", "-o", binary, "../../cmd/fairlead")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build fairlead:", err)
-		return 1
-	}
-	return m.Run()
+	os.Exit(program.Run(m))
 }
 
 func TestScripts(t *testing.T) { runScripts(t, "testdata") }
