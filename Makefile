@@ -11,6 +11,10 @@ PREFIX    ?= /usr/local
 CHURN     ?= 200000
 RERUN     ?= 0
 
+# Everything is compiled as the shipped program is, so that its dependencies are compiled once, which takes minutes, and not once more for the tests.
+export CGO_ENABLED ?= 0
+export GOFLAGS := $(strip $(filter-out -trimpath,$(shell $(GO) env GOFLAGS)) -trimpath)
+
 # $(call gotest,PACKAGES,FLAGS) is go test. With RERUN=n a test that fails is run up to n times more and reported as one that needed it (adr/0016);
 # not after a data race, and not where more than three fail.
 gotest = $(if $(filter-out 0,$(RERUN)),\
@@ -29,7 +33,7 @@ setup: ## install what building and testing need (Debian and Ubuntu, as root; el
 
 .PHONY: build
 build: ## build bin/fairlead
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/fairlead ./cmd/fairlead
+	$(GO) build -ldflags '-s -w' -o bin/fairlead ./cmd/fairlead
 
 BINARY    ?= bin/fairlead
 UNITS     := $(notdir $(wildcard packaging/*.service packaging/*.socket))
@@ -81,6 +85,7 @@ test: setup ## run every test
 	$(call gotest,$(PKG),-shuffle=on -run '$(RUN)')
 
 .PHONY: race
+race: export CGO_ENABLED = 1
 race: setup ## run the unit tests with the race detector
 	$(call gotest,./internal/...,-race -short -shuffle=on -run '$(RUN)')
 
@@ -127,7 +132,7 @@ GVISOR_SKIP := ^(TestEscape|TestMissingRuntime|TestWithoutUserNamespace|TestPids
 
 .PHONY: conformance-gvisor
 conformance-gvisor: ## hold gVisor to the tests of every driver, the attempts to escape, and a service from deploy to wake (as root; compiles runsc)
-	CGO_ENABLED=0 GOBIN=$(CURDIR)/bin $(GO) install gvisor.dev/gvisor/runsc@$(GVISOR_VERSION)
+	GOBIN=$(CURDIR)/bin $(GO) install gvisor.dev/gvisor/runsc@$(GVISOR_VERSION)
 	PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -v -run '^TestEscape$$' ./internal/sandbox
 	SANDBOX_TEST_RUNTIME=runsc PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -v -skip '$(GVISOR_SKIP)' ./internal/sandbox | grep -E '^ *(---|ok|FAIL|panic)|_test.go'
 	FAIRLEAD_GVISOR=1 PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -v -run '^TestGVisor$$' ./test/e2e
