@@ -2,11 +2,11 @@ package controller
 
 import (
 	"errors"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/tools/cache"
 	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
 	"knative.dev/serving/pkg/apis/serving"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -22,8 +22,9 @@ func (c *Controller) handleEvents() error {
 		onChange(i.services, c.onService),
 		onChange(i.configurations, c.onConfiguration),
 		onChange(i.routes, c.onRoute),
-		onChange(i.revisions, c.onRevision),
-		c.onBackend(i.revisions),
+		onChange(i.revisions, func(k key, _ any) { c.revisionQueue.add(k) }),
+		onDifference(i.revisions, differsForOwners, c.onRevision),
+		onDifference(i.revisions, func(a, b *v1.Revision) bool { return makeBackend(a) != makeBackend(b) }, c.onBackend),
 		onChange(i.mappings, func(k key, _ any) { c.mappingQueue.add(k) }),
 		onChange(i.ingresses, c.onIngress),
 		onChange(i.claims, func(k key, _ any) { c.mappingsNamed(k.Name) }),
@@ -66,12 +67,8 @@ func (c *Controller) onRoute(k key, obj any) {
 	c.mappingsOf(k)
 }
 
-func (c *Controller) onRevision(k key, obj any) {
-	c.revisionQueue.add(k)
-	m, ok := obj.(*v1.Revision)
-	if !ok {
-		return
-	}
+// onRevision queues what is made of a revision's state: its configuration, and the routes that use it.
+func (c *Controller) onRevision(k key, m *v1.Revision) {
 	configuration := m.Labels[serving.ConfigurationLabelKey]
 	c.configurationQueue.addOwner(k, configuration)
 	c.routesTo(k.Namespace, "revision/"+k.Name)
@@ -83,36 +80,30 @@ func (c *Controller) onRevision(k key, obj any) {
 	}
 }
 
-// onBackend queues the Ingresses that send traffic to a revision when what the gateway knows of it comes, changes or goes.
-func (c *Controller) onBackend(revisions cache.SharedIndexInformer) error {
-	queue := func(obj any) {
-		if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-			obj = gone.Obj
-		}
-		rev, ok := obj.(*v1.Revision)
-		if !ok {
-			return
-		}
-		found, err := indexed[*netv1alpha1.Ingress](c.informers.ingresses, byRevision, rev.Namespace, rev.Name)
-		if err != nil {
-			return
-		}
-		for _, ing := range found {
-			c.tableQueue.add(nameOf(ing))
-		}
+// differsForOwners tells whether a change of a revision concerns its configuration or a route. How many instances it has, and whether it is
+// active, changes with each wake and does not.
+func differsForOwners(before, after *v1.Revision) bool {
+	was, is := before.Status.GetCondition(v1.RevisionConditionReady), after.Status.GetCondition(v1.RevisionConditionReady)
+	if (was == nil) != (is == nil) {
+		return true
 	}
-	_, err := revisions.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: queue,
-		UpdateFunc: func(before, obj any) {
-			old, ok := before.(*v1.Revision)
-			rev, is := obj.(*v1.Revision)
-			if ok && is && makeBackend(old) != makeBackend(rev) {
-				queue(obj)
-			}
-		},
-		DeleteFunc: queue,
-	})
-	return err
+	if was != nil && (was.Status != is.Status || was.Reason != is.Reason || was.Message != is.Message) {
+		return true
+	}
+	return before.UID != after.UID || before.Generation != after.Generation || before.Status.ObservedGeneration != after.Status.ObservedGeneration ||
+		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+		!maps.Equal(before.Labels, after.Labels) || !maps.Equal(before.Annotations, after.Annotations)
+}
+
+// onBackend queues the Ingresses that send traffic to a revision of which the gateway knows something else now.
+func (c *Controller) onBackend(k key, _ *v1.Revision) {
+	found, err := indexed[*netv1alpha1.Ingress](c.informers.ingresses, byRevision, k.Namespace, k.Name)
+	if err != nil {
+		return
+	}
+	for _, ing := range found {
+		c.tableQueue.add(nameOf(ing))
+	}
 }
 
 func (c *Controller) onIngress(k key, obj any) {

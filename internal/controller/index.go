@@ -2,9 +2,12 @@ package controller
 
 import (
 	"errors"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
 	"knative.dev/serving/pkg/apis/serving"
@@ -133,4 +136,29 @@ func indexed[T any](informer cache.SharedIndexInformer, index, namespace, name s
 		}
 	}
 	return list, err
+}
+
+// routeServiceLister finds the core Services of one route by the index. Upstream's code asks by a selector, for which every Service would be looked at.
+type routeServiceLister struct {
+	corelisters.ServiceLister
+	informer cache.SharedIndexInformer
+}
+
+func (l routeServiceLister) Services(namespace string) corelisters.ServiceNamespaceLister {
+	return routeServices{l.ServiceLister.Services(namespace), l.informer, namespace}
+}
+
+type routeServices struct {
+	corelisters.ServiceNamespaceLister
+	informer  cache.SharedIndexInformer
+	namespace string
+}
+
+func (l routeServices) List(selector labels.Selector) ([]*corev1.Service, error) {
+	route, ok := selector.RequiresExactMatch(serving.RouteLabelKey)
+	if !ok || route == "" {
+		return l.ServiceNamespaceLister.List(selector)
+	}
+	list, err := indexed[*corev1.Service](l.informer, byRoute, l.namespace, route)
+	return slices.DeleteFunc(list, func(s *corev1.Service) bool { return !selector.Matches(labels.Set(s.Labels)) }), err
 }

@@ -2,10 +2,14 @@ package controller
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes/fake"
 	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
+	"knative.dev/serving/pkg/apis/serving"
 )
 
 func TestDataKeys(t *testing.T) {
@@ -29,6 +33,44 @@ func TestSplitRevisions(t *testing.T) {
 	got, err := splitRevisions(ing)
 	if want := []string{"n/r-1", "n/r-2"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("revisions %v, %v, want %v", got, err, want)
+	}
+}
+
+// TestRouteServiceLister holds that the core Services of a route are found by its index, in its namespace, and other selections as ever.
+func TestRouteServiceLister(t *testing.T) {
+	set, lists := newInformers(fake.NewClientset(), nil, nil)
+	if err := set.index(); err != nil {
+		t.Fatal(err)
+	}
+	service := func(namespace, name, route string) *corev1.Service {
+		s := &corev1.Service{}
+		s.Namespace, s.Name, s.Labels = namespace, name, map[string]string{serving.RouteLabelKey: route, "even": strconv.FormatBool(len(name)%2 == 0)}
+		return s
+	}
+	for _, s := range []*corev1.Service{service("n", "a", "one"), service("n", "bb", "one"), service("n", "c", "two"), service("m", "d", "one")} {
+		if err := set.coreServices.GetStore().Add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lister := routeServiceLister{lists.coreServices, set.coreServices}
+	for selector, want := range map[string][]string{
+		serving.RouteLabelKey + "=one":           {"a", "bb"},
+		serving.RouteLabelKey + "=one,even=true": {"bb"},
+		serving.RouteLabelKey + "=none":          nil,
+		"even=false":                             {"a", "c"},
+	} {
+		parsed, err := labels.Parse(selector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := lister.Services("n").List(parsed)
+		var got []string
+		for _, s := range list {
+			got = append(got, s.Name)
+		}
+		if slices.Sort(got); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, %v, want %v", selector, got, err, want)
+		}
 	}
 }
 

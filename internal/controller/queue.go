@@ -8,7 +8,7 @@ import (
 	"time"
 
 	apierrs "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
@@ -93,17 +93,27 @@ func (e reportedError) Unwrap() error { return e.error }
 
 // onChange calls f with the name of every object that appears, changes or goes.
 func onChange(informer cache.SharedIndexInformer, f func(key, any)) error {
+	return onDifference(informer, func(_, _ metav1.Object) bool { return true }, func(k key, m metav1.Object) { f(k, m) })
+}
+
+// onDifference calls f with every object that appears or goes, and with one that changes where differs tells that the change concerns it.
+func onDifference[T metav1.Object](informer cache.SharedIndexInformer, differs func(before, after T) bool, f func(key, T)) error {
 	call := func(obj any) {
 		if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 			obj = gone.Obj
 		}
-		if m, err := meta.Accessor(obj); err == nil {
-			f(key{Namespace: m.GetNamespace(), Name: m.GetName()}, obj)
+		if m, ok := obj.(T); ok {
+			f(key{Namespace: m.GetNamespace(), Name: m.GetName()}, m)
 		}
 	}
 	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    call,
-		UpdateFunc: func(_, obj any) { call(obj) },
+		AddFunc: call,
+		UpdateFunc: func(before, after any) {
+			old, is := before.(T)
+			if m, ok := after.(T); !is || !ok || differs(old, m) {
+				call(after)
+			}
+		},
 		DeleteFunc: call,
 	})
 	return err

@@ -105,7 +105,7 @@ func (c *Controller) assignTraffic(ctx context.Context, route *v1.Route) (*traff
 	if config == nil {
 		return nil, trafficErr
 	}
-	seen, err := visibility.NewResolver(c.listers.coreServices).GetVisibility(ctx, route)
+	seen, err := visibility.NewResolver(routeServiceLister{c.listers.coreServices, c.informers.coreServices}).GetVisibility(ctx, route)
 	if err != nil {
 		return nil, err
 	}

@@ -220,6 +220,8 @@ func (s *scaler) keepSpare(ctx context.Context, now time.Time) {
 		}
 	}
 	switch {
+	case keep == 0 && s.want > 0 && s.plan.spare:
+		s.spares.stay(&s.claim, s.used)
 	case keep == 0 || have == 0 && now.Before(s.makeAfter):
 		s.spares.drop(&s.claim)
 	case have == 0 && s.spares.ask(&s.claim, s.used):

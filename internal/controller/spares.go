@@ -12,6 +12,12 @@ const (
 	// refillSlowly is how long the creation of a spare is put off, and how far one is from the next, while there is something more urgent:
 	// a request that waits for an instance, or objects that wait to be looked at.
 	refillSlowly = 500 * time.Millisecond
+	// refillCalm is how long after the last request that waited the next spare is made: a wake seldom comes alone, and what woke has its first
+	// answers to give.
+	refillCalm = 100 * time.Millisecond
+	// placeKept is how long a revision that was woken keeps its place. One that is back at zero by then needs its spare again; until then nobody
+	// else's is made for a place that would be taken back.
+	placeKept = 3 * time.Minute
 	// spareBytes is what a spare takes of the machine, about.
 	spareBytes = 640 << 10
 	// sparesShare is the part of the machine's memory that spares may take where no number of them is set.
@@ -38,7 +44,8 @@ type sparePool struct {
 	waiting []*spareClaim
 	making  int
 	urgent  int       // scalers whose requests wait for an instance
-	slowly  time.Time // when the last one was granted in spite of something more urgent
+	calm    time.Time // when one of them last had its instance
+	free    time.Time // since when there has been a place for one that waits; zero if there is none
 	timer   *time.Timer
 }
 
@@ -47,6 +54,7 @@ type spareClaim struct {
 	kick   chan<- struct{}
 	used   time.Time // when the revision last had a use for an instance; zero is never
 	since  time.Time // since when it waits
+	away   time.Time // since when its spare has been in use; zero if it has one, or none was granted
 	state  claimState
 	making bool
 	urgent bool
@@ -71,7 +79,7 @@ func (p *sparePool) ask(c *spareClaim, used time.Time) bool {
 		return true
 	}
 	p.mu.Lock()
-	c.used = used
+	c.used, c.away = used, time.Time{}
 	switch c.state {
 	case claimGranted:
 		p.mu.Unlock()
@@ -101,6 +109,7 @@ func (p *sparePool) hold(c *spareClaim, used time.Time) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	c.away = time.Time{}
 	switch c.state {
 	case claimRevoked:
 		return false
@@ -110,6 +119,26 @@ func (p *sparePool) hold(c *spareClaim, used time.Time) bool {
 		p.held[c] = true
 	}
 	return true
+}
+
+// stay keeps the place of a claim whose spare was started, for placeKept at most. A claim that only waited, or whose place another needs, gives up.
+func (p *sparePool) stay(c *spareClaim, used time.Time) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	now := p.now()
+	if c.away.IsZero() {
+		c.away = now
+	}
+	keeps := c.state == claimGranted && now.Sub(c.away) < placeKept
+	if keeps {
+		c.used = used
+	}
+	p.mu.Unlock()
+	if !keeps {
+		p.drop(c)
+	}
 }
 
 // made says that the making of a spare has ended, well or not.
@@ -151,6 +180,9 @@ func (p *sparePool) hurry(c *spareClaim, urgent bool) {
 		p.urgent--
 	}
 	c.urgent = urgent
+	if change {
+		p.calm = p.now()
+	}
 	p.mu.Unlock()
 	if change && !urgent {
 		p.pump()
@@ -183,10 +215,11 @@ func (p *sparePool) pump() {
 	for len(p.waiting) > 0 && p.making < refillAtOnce {
 		c := p.next()
 		if len(p.held) >= p.most {
+			p.free = time.Time{}
 			p.evict(c)
 			return
 		}
-		if wait := p.pause(c, busy || p.urgent > 0); wait > 0 {
+		if wait := p.pause(busy || p.urgent > 0); wait > 0 {
 			p.later(wait)
 			return
 		}
@@ -194,6 +227,7 @@ func (p *sparePool) pump() {
 		c.state, c.making = claimGranted, true
 		p.held[c] = true
 		p.making++
+		p.free = time.Time{}
 		p.tell("granted")
 		notify(c.kick)
 	}
@@ -227,32 +261,25 @@ func (p *sparePool) evict(c *spareClaim) {
 	}
 }
 
-// pause is how long a claim has to wait for what is more urgent. p.mu is held.
-func (p *sparePool) pause(c *spareClaim, urgent bool) time.Duration {
-	if !urgent {
-		return 0
-	}
+// pause is how long the next spare has to wait for what is more urgent, or was until just now. p.mu is held.
+func (p *sparePool) pause(urgent bool) time.Duration {
 	now := p.now()
-	due := c.since.Add(refillSlowly)
-	if next := p.slowly.Add(refillSlowly); next.After(due) {
-		due = next
+	if p.free.IsZero() {
+		p.free = now
 	}
-	if wait := due.Sub(now); wait > 0 {
-		return wait
+	due := p.free.Add(refillSlowly)
+	if calm := p.calm.Add(refillCalm); !urgent && calm.Before(due) {
+		due = calm
 	}
-	p.slowly = now
-	return 0
+	return due.Sub(now)
 }
 
 // later has the pool looked at again after a while. p.mu is held.
 func (p *sparePool) later(d time.Duration) {
 	if p.timer == nil {
-		p.timer = time.AfterFunc(d, func() {
-			p.mu.Lock()
-			p.timer = nil
-			p.mu.Unlock()
-			p.pump()
-		})
+		p.timer = time.AfterFunc(d, p.pump)
+	} else {
+		p.timer.Reset(d)
 	}
 }
 
@@ -266,5 +293,10 @@ func (p *sparePool) tell(what string) {
 func (p *sparePool) numbers() (held, waiting int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.held), len(p.waiting)
+	for c := range p.held {
+		if c.away.IsZero() {
+			held++
+		}
+	}
+	return held, len(p.waiting)
 }

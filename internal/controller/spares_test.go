@@ -121,9 +121,65 @@ func TestSparesWaitForRequests(t *testing.T) {
 			t.Errorf("%d granted while a request waits", held)
 		}
 		b.hurry(b.claims["urgent"], false)
+		if held, _ := b.numbers(); held != 2 {
+			t.Errorf("%d granted in the moment in which a request has its instance, want none more", held)
+		}
+		time.Sleep(refillCalm)
+		synctest.Wait()
 		if held, _ := b.numbers(); held != 4 {
 			t.Errorf("%d granted when no request waits any more, want all", held)
 		}
+	})
+}
+
+// TestAWakeMakesNoSpareOfOthers holds that a woken revision keeps its place, so that its wake and its way back to zero cost the creation of one
+// spare, its own; and that one which stays up gives the place away.
+func TestAWakeMakesNoSpareOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPoolBench(1, "woken", "waiting")
+		b.used["woken"], b.used["waiting"] = time.Now(), time.Now().Add(-time.Hour)
+		b.ask("woken")
+		b.made(b.claims["woken"])
+		b.ask("waiting")
+		time.Sleep(time.Minute)
+		steps := func(d time.Duration) { // of a scaler whose instance is wanted
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+				b.stay(b.claims["woken"], time.Now())
+			}
+		}
+		b.hurry(b.claims["woken"], true)
+		b.stay(b.claims["woken"], time.Now())
+		b.hurry(b.claims["woken"], false)
+		steps(90 * time.Second)
+		b.expect(t, map[string]claimState{"woken": claimGranted, "waiting": claimWaiting})
+		if held, _ := b.numbers(); held != 0 {
+			t.Errorf("%d spares are told while the only one is in use", held)
+		}
+		b.used["woken"] = time.Now()
+		if !b.ask("woken") {
+			t.Error("back at zero it has to wait for its own place")
+		}
+		steps(placeKept + time.Second)
+		b.made(b.claims["waiting"])
+		b.expect(t, map[string]claimState{"woken": claimNone, "waiting": claimGranted})
+		b.used["woken"] = time.Now()
+		b.ask("woken")
+		b.expect(t, map[string]claimState{"woken": claimWaiting, "waiting": claimRevoked})
+	})
+}
+
+// TestAPlaceInUseCanBeTaken holds that a place without a spare goes to a revision that was used more recently.
+func TestAPlaceInUseCanBeTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPoolBench(1, "woken", "later")
+		b.ask("woken")
+		b.made(b.claims["woken"])
+		b.stay(b.claims["woken"], time.Now())
+		b.used["later"] = time.Now().Add(time.Second)
+		b.ask("later")
+		b.expect(t, map[string]claimState{"woken": claimRevoked, "later": claimWaiting})
+		b.stay(b.claims["woken"], time.Now())
+		b.expect(t, map[string]claimState{"woken": claimNone, "later": claimGranted})
 	})
 }
 
