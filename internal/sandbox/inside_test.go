@@ -265,6 +265,12 @@ func testExec(t *testing.T, m *testManager) {
 	if err != nil || code != 0 || out.String() != "in\x00out" {
 		t.Errorf("cat: %d, %v, %q", code, err, out.String())
 	}
+	// A program need not know of EAGAIN: its streams block, whoever made the pipes.
+	out.Reset()
+	code, err = i.Exec(t.Context(), "", sandbox.ExecOptions{Args: []string{"/payload", "blocking"}, Stdin: strings.NewReader(""), Stdout: &out})
+	if err != nil || code != 0 || out.String() != "true true true " {
+		t.Errorf("blocking: %d, %v, %q", code, err, out.String())
+	}
 	code, err = i.Exec(t.Context(), "app", sandbox.ExecOptions{Args: []string{"/payload", "exit", "9"}, Stderr: &errs})
 	if err != nil || code != 9 || errs.String() != "leaving as asked\n" {
 		t.Errorf("exit: %d, %v, %q", code, err, errs.String())

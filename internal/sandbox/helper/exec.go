@@ -77,7 +77,7 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 		defer terminal.Close()
 	}
 	if len(in) == 3 {
-		if err := i.ownFor(a.Process, in...); err != nil {
+		if err := errors.Join(i.ownFor(a.Process, in...), blocking(in)); err != nil {
 			return nil, nil, err
 		}
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = in[0], in[1], in[2]
@@ -107,6 +107,19 @@ func (s *server) exec(a ExecArgs, in []*os.File) (any, []*os.File, error) {
 		return nil, nil, fmt.Errorf("running %s exec: %w", c.args.Runtime, err)
 	}
 	return exit, nil, nil
+}
+
+// blocking makes files such as programs expect them. A pipe that a Go program made does not block, and that is a mark of the pipe's
+// end, which goes with it to whoever receives it: a program would get EAGAIN for input that is late and for output that is fast.
+func blocking(files []*os.File) error {
+	return withFDs(files, nil, func(fds []int) error {
+		for _, fd := range fds {
+			if err := unix.SetNonblock(fd, false); err != nil {
+				return fmt.Errorf("making a stream block: %w", err)
+			}
+		}
+		return nil
+	})
 }
 
 // runDetached runs a runtime that leaves a process behind, which comes to the helper, and waits for that. It gives its exit code.

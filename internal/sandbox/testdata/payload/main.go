@@ -98,6 +98,11 @@ func command(name string, args []string) {
 		}
 	case "cat":
 		io.Copy(os.Stdout, os.Stdin)
+	case "blocking":
+		for fd := range 3 {
+			flags, _, _ := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFL, 0)
+			fmt.Print(flags&syscall.O_NONBLOCK == 0, " ")
+		}
 	case "tty":
 		if _, err := os.Open("/dev/tty"); err != nil {
 			fmt.Println("no tty:", err)
