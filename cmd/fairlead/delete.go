@@ -33,6 +33,9 @@ func newDeleteCommand(term *terminal) *cobra.Command {
 			if len(files.paths) > 0 && len(args) > 0 {
 				return withTry(usagef("either names or manifests, not both"), "fairlead delete -f FILE")
 			}
+			if len(files.paths) > 0 && (options.Everything || flags.all || flags.labels != "" || flags.fields != "") {
+				return withTry(usagef("manifests name the objects: --all, --all-namespaces and selectors say something else"), "fairlead delete -f FILE")
+			}
 			if len(files.paths) == 0 && len(args) == 0 && cmd.Args == nil {
 				return withTry(usagef("delete what?"), "fairlead delete SERVICE, or -f FILE")
 			}

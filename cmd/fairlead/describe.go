@@ -32,7 +32,7 @@ func newDescribeCommand(term *terminal) *cobra.Command {
 				}
 				return asUsage(c.Get(cmd.Context(), targets, object.GetOptions{Selection: flags.selection(), Format: format}, term.out))
 			}
-			return c.Describe(cmd.Context(), targets, flags.selection(), time.Now(), term.out)
+			return asUsage(c.Describe(cmd.Context(), targets, flags.selection(), time.Now(), term.out))
 		},
 	}
 	flags.addSelection(cmd.Flags())

@@ -27,6 +27,9 @@ func newWaitCommand(term *terminal) *cobra.Command {
 			if options.For, err = object.ParseExpectation(expected); err != nil {
 				return asUsage(err)
 			}
+			if len(files.paths) > 0 && len(args) > 0 {
+				return withTry(usagef("either names or manifests, not both"), "fairlead wait -f FILE --for=%s", expected)
+			}
 			if err := positive("timeout", options.Timeout); err != nil {
 				return err
 			}
@@ -39,7 +42,7 @@ func newWaitCommand(term *terminal) *cobra.Command {
 			if err != nil {
 				return asUsage(err)
 			}
-			return c.Wait(cmd.Context(), targets, options, term.out)
+			return asUsage(c.Wait(cmd.Context(), targets, options, term.out))
 		},
 	}
 	flags.addSelection(cmd.Flags())

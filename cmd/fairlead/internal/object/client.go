@@ -84,6 +84,20 @@ type Selection struct {
 	Labels, Fields string
 }
 
+// check refuses names together with what selects among all objects, which would be ignored.
+func (s Selection) check(targets []Target) error {
+	for _, t := range targets {
+		switch {
+		case len(t.Names) == 0:
+		case s.Labels != "" || s.Fields != "":
+			return &UsageError{"names and a selector say two things", "leave out one of them"}
+		case s.All && namespaced(t.Mapping):
+			return &UsageError{"an object of a namespace cannot be named in all of them", "-n NAMESPACE in place of --all-namespaces"}
+		}
+	}
+	return nil
+}
+
 func (s Selection) namespace() string {
 	if s.All {
 		return metav1.NamespaceAll

@@ -50,11 +50,11 @@ type doomed struct {
 
 // Delete deletes the objects of targets and says so on out, one line each.
 func (c *Client) Delete(ctx context.Context, targets []Target, o DeleteOptions, out io.Writer) error {
+	if err := o.oneChoice(targets); err != nil {
+		return err
+	}
 	var list []doomed
 	for _, t := range targets {
-		if len(t.Names) == 0 && o.Labels == "" && o.Fields == "" && !o.Everything {
-			return &UsageError{"which objects?", "name them, select them with -l, or say --all"}
-		}
 		for _, name := range t.Names {
 			list = append(list, doomed{mapping: t.Mapping, namespace: o.Namespace, name: name})
 		}
@@ -73,6 +73,25 @@ func (c *Client) Delete(ctx context.Context, targets []Target, o DeleteOptions, 
 		fmt.Fprintln(c.warn, "No resources found")
 	}
 	return c.deleteAll(ctx, list, o, out)
+}
+
+// oneChoice refuses a deletion that does not say exactly once which objects are meant: what else is said would be ignored.
+func (o DeleteOptions) oneChoice(targets []Target) error {
+	if o.Everything && (o.Labels != "" || o.Fields != "") {
+		return &UsageError{"--all and a selector say two things", "leave out one of them"}
+	}
+	if err := o.Selection.check(targets); err != nil {
+		return err
+	}
+	for _, t := range targets {
+		switch {
+		case len(t.Names) > 0 && o.Everything:
+			return &UsageError{"names and --all say two things", "leave out one of them"}
+		case len(t.Names) == 0 && o.Labels == "" && o.Fields == "" && !o.Everything:
+			return &UsageError{"which objects?", "name them, select them with -l, or say --all"}
+		}
+	}
+	return nil
 }
 
 // DeleteManifests deletes the objects of manifests, the last first.

@@ -23,6 +23,9 @@ import (
 // Describe shows objects the way people read them: what they are, their conditions, their fields and the events
 // about them. now is what ages are counted from.
 func (c *Client) Describe(ctx context.Context, targets []Target, s Selection, now time.Time, out io.Writer) error {
+	if err := s.check(targets); err != nil {
+		return err
+	}
 	objects, err := c.objects(ctx, targets, s)
 	if err != nil {
 		return err

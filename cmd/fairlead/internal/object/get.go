@@ -24,6 +24,9 @@ type GetOptions struct {
 
 // Get shows objects on out.
 func (c *Client) Get(ctx context.Context, targets []Target, o GetOptions, out io.Writer) error {
+	if err := o.Selection.check(targets); err != nil {
+		return err
+	}
 	if o.Watch {
 		if len(targets) != 1 || len(targets[0].Names) > 1 {
 			return &UsageError{"--watch follows one kind, or one object", "fairlead get TYPE --watch"}

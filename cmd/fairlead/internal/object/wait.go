@@ -108,6 +108,9 @@ var errTimeout = errors.New("timed out")
 
 // Wait returns when every object is as expected and says so on out, one line each.
 func (c *Client) Wait(ctx context.Context, targets []Target, o WaitOptions, out io.Writer) error {
+	if err := o.Selection.check(targets); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, max(o.Timeout, time.Millisecond), errTimeout)
 	defer cancel()
 	seen := 0
