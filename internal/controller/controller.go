@@ -48,6 +48,8 @@ type Config struct {
 	VolumeDir string
 	// CPUMillis and MemoryBytes are what instances may reserve together. 0: all processors, all memory of the machine.
 	CPUMillis, MemoryBytes int64
+	// Ports opens the addresses that services publish; nil: as any program does.
+	Ports Ports
 	// Spares is how many revisions at zero are kept a created instance for, the most recently used ones. 0: a number for the memory of the
 	// machine; less: none.
 	Spares int
@@ -101,6 +103,9 @@ func New(conf Config) (*Controller, error) {
 	}
 	if conf.GatewayAddress == "" {
 		conf.GatewayAddress = loopback
+	}
+	if conf.Ports == nil {
+		conf.Ports = plainPorts{}
 	}
 	if conf.Logger == nil {
 		conf.Logger = slog.New(slog.DiscardHandler)

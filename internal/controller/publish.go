@@ -35,20 +35,44 @@ type published struct {
 	owner   key
 }
 
+// Ports opens addresses that services publish. Some may have been open when the controller before ended; Retain, which is called
+// whenever what is published was looked at, lets go of all but those that are published now.
+type Ports interface {
+	Listen(ctx context.Context, address string) (net.Listener, error)
+	Retain(addresses []string)
+}
+
+// plainPorts are Ports that nobody holds.
+type plainPorts struct{}
+
+func (plainPorts) Listen(ctx context.Context, address string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", address)
+}
+
+func (plainPorts) Retain([]string) {}
+
 // publisher holds the listeners of published addresses. The publish queue alone opens and closes them.
 type publisher struct {
-	c    *Controller
-	ctx  context.Context //nolint:containedctx // of Run: listeners outlive the reconciliation that opens them
-	jobs sync.WaitGroup
+	c         *Controller
+	ctx       context.Context //nolint:containedctx // of Run: listeners outlive the reconciliation that opens them
+	accepting sync.WaitGroup
+	jobs      sync.WaitGroup // connections to plain pods
 
 	mu     sync.Mutex // guards the fields below
-	open   map[published]func()
+	quiet  bool       // no more connections are accepted
+	open   map[published]openPort
 	owners map[string]bool   // kind and name of everything that wants to publish
 	told   map[string]string // the last trouble of each owner and address
 }
 
+// openPort is a listener, and what ends the connections that came by it.
+type openPort struct {
+	net.Listener
+	end context.CancelFunc
+}
+
 func newPublisher(c *Controller) *publisher {
-	return &publisher{c: c, open: map[published]func(){}, owners: map[string]bool{}, told: map[string]string{}}
+	return &publisher{c: c, open: map[published]openPort{}, owners: map[string]bool{}, told: map[string]string{}}
 }
 
 // onPublisher has the ports looked at again when a service that publishes some, or did, has changed.
@@ -71,17 +95,19 @@ func (c *Controller) reconcilePublished(ctx context.Context, _ key) error {
 	}
 	p.mu.Lock()
 	p.owners = owners
-	var stop []func()
-	for one, end := range p.open {
+	for one, port := range p.open {
 		if _, still := wanted[one]; !still {
 			delete(p.open, one)
-			stop = append(stop, end)
+			_ = port.Close()
+			port.end()
 		}
 	}
 	p.mu.Unlock()
-	for _, end := range stop {
-		end()
+	addresses := make([]string, 0, len(wanted))
+	for one := range wanted {
+		addresses = append(addresses, one.address)
 	}
+	p.c.conf.Ports.Retain(addresses)
 	var failed []error
 	for one, object := range wanted {
 		failed = append(failed, p.listen(ctx, one, object))
@@ -186,11 +212,12 @@ func parsePublish(text string) ([]published, error) {
 func (p *publisher) listen(ctx context.Context, one published, object runtime.Object) error {
 	p.mu.Lock()
 	_, is := p.open[one]
+	is = is || p.quiet
 	p.mu.Unlock()
 	if is {
 		return nil
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", one.address)
+	listener, err := p.c.conf.Ports.Listen(ctx, one.address)
 	if err != nil && ctx.Err() != nil {
 		return err
 	}
@@ -204,15 +231,14 @@ func (p *publisher) listen(ctx context.Context, one published, object runtime.Ob
 	}
 	p.tell(object, one, "")
 	serving, cancel := context.WithCancel(p.ctx)
-	stopped := context.AfterFunc(serving, func() { _ = listener.Close() })
 	p.mu.Lock()
-	p.open[one] = func() { cancel(); _ = listener.Close() }
-	p.mu.Unlock()
-	p.jobs.Go(func() {
-		defer cancel()
-		defer stopped()
-		p.accept(serving, listener, one)
-	})
+	defer p.mu.Unlock()
+	if p.quiet {
+		cancel()
+		return listener.Close()
+	}
+	p.open[one] = openPort{listener, cancel}
+	p.accepting.Go(func() { p.accept(serving, listener, one) })
 	return nil
 }
 
@@ -222,7 +248,7 @@ func (p *publisher) accept(ctx context.Context, listener net.Listener, one publi
 		conn, err := listener.Accept()
 		switch {
 		case err == nil:
-			p.jobs.Go(func() { p.serve(ctx, conn, one) })
+			p.take(ctx, conn, one)
 		case errors.Is(err, net.ErrClosed) || ctx.Err() != nil:
 			return
 		default: // no file descriptors left
@@ -237,17 +263,22 @@ func (p *publisher) accept(ctx context.Context, listener net.Listener, one publi
 	}
 }
 
-// serve hands a connection to the gateway, or joins it with a plain pod.
-func (p *publisher) serve(ctx context.Context, conn net.Conn, one published) {
-	if one.knative {
-		route, err := p.c.listers.routes.Routes(one.owner.Namespace).Get(one.owner.Name)
-		if err != nil || route.Status.URL == nil {
-			_ = conn.Close()
-			return
-		}
-		p.c.conf.Gateway.ServePublished(conn, route.Status.URL.Host)
+// take hands a connection to the gateway, or has it joined with a plain pod.
+func (p *publisher) take(ctx context.Context, conn net.Conn, one published) {
+	if !one.knative {
+		p.jobs.Go(func() { p.join(ctx, conn, one) })
 		return
 	}
+	route, err := p.c.listers.routes.Routes(one.owner.Namespace).Get(one.owner.Name)
+	if err != nil || route.Status.URL == nil {
+		_ = conn.Close()
+		return
+	}
+	p.c.conf.Gateway.ServePublished(conn, route.Status.URL.Host)
+}
+
+// join joins a connection with a plain pod.
+func (p *publisher) join(ctx context.Context, conn net.Conn, one published) {
 	defer conn.Close() //nolint:errcheck // it has served
 	service, pods := p.c.podsBehind(one.owner.Name, one.owner.Namespace)
 	if service == nil {
@@ -280,11 +311,25 @@ func (p *publisher) tell(object runtime.Object, one published, message string) {
 	}
 }
 
+// StopAccepting leaves connections to published ports, from now on, to whoever has the sockets open besides, and returns when those
+// that were accepted are handed on. What is joined with plain pods goes on until the end of Run.
+func (c *Controller) StopAccepting() {
+	p := c.publisher
+	p.mu.Lock()
+	p.quiet = true
+	for _, port := range p.open {
+		_ = port.Close()
+	}
+	p.mu.Unlock()
+	p.accepting.Wait()
+}
+
 // close ends every published port and waits.
 func (p *publisher) close() {
+	p.c.StopAccepting()
 	p.mu.Lock()
-	for one, end := range p.open {
-		end()
+	for one, port := range p.open {
+		port.end()
 		delete(p.open, one)
 	}
 	p.mu.Unlock()

@@ -22,6 +22,7 @@ type listeners struct {
 	taken     []net.Listener
 	wanted    map[sandbox.Socket]bool             // may have been held
 	lasting   map[sandbox.Socket]*net.TCPListener // of these, those to be held for the next daemon
+	published *publishedPorts
 }
 
 // heldSockets are the listeners that outlive the daemon, with the addresses asked for. Those of the API and of the metrics are not among
@@ -37,13 +38,18 @@ func newListeners(ctx context.Context, s *Settings, sandboxDir string) (*listene
 	if err != nil {
 		return nil, fmt.Errorf("sockets passed by systemd: %w", err)
 	}
-	l := &listeners{inherited: inherited, wanted: map[sandbox.Socket]bool{}, lasting: map[sandbox.Socket]*net.TCPListener{}}
+	l := &listeners{inherited: inherited, wanted: map[sandbox.Socket]bool{}, lasting: map[sandbox.Socket]*net.TCPListener{}, published: newPublishedPorts()}
 	for name, address := range heldSockets(s) {
 		if len(inherited[name]) == 0 && !s.disabled(name) {
 			l.wanted[sandbox.Socket{Name: name, Address: address}] = true
 		}
 	}
-	l.held, err = sandbox.TakeSockets(ctx, sandboxDir, slices.Collect(maps.Keys(l.wanted)))
+	wanted := slices.Collect(maps.Keys(l.wanted))
+	if s.serves() {
+		wanted = append(wanted, sandbox.Socket{Name: publishedName}) // whichever they are: the store, which knows, is not open yet
+	}
+	l.held, err = sandbox.TakeSockets(ctx, sandboxDir, wanted)
+	l.published.inherit(l.held)
 	return l, err
 }
 
@@ -76,7 +82,7 @@ func (l *listeners) took(socket sandbox.Socket, listener net.Listener) {
 	}
 }
 
-// closeRest closes what nobody wanted.
+// closeRest closes what no component wanted.
 func (l *listeners) closeRest() {
 	for _, listener := range l.held {
 		listener.Close()
@@ -88,6 +94,7 @@ func (l *listeners) closeTaken() {
 	for _, listener := range l.taken {
 		listener.Close()
 	}
+	l.published.Retain(nil)
 }
 
 func listenError(name, address string, err error) error {

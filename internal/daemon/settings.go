@@ -295,3 +295,8 @@ func (s *Settings) InForce() []Setting {
 
 // disabled tells whether a component was asked not to start.
 func (s *Settings) disabled(name string) bool { return slices.Contains(s.Disable, name) }
+
+// serves tells whether services are run: objects are stored in any case.
+func (s *Settings) serves() bool {
+	return !s.disabled("controller") && !s.disabled("gateway") && !s.disabled("sandbox")
+}

@@ -47,6 +47,13 @@ func (l *lateWake) outbound(g *gateway.Gateway) (internal func(*sandbox.Instance
 	return internal, take
 }
 
+// stopAccepting leaves connections to published ports, from now on, to the next daemon.
+func (l *lateWake) stopAccepting() {
+	if c := l.target.Load(); c != nil {
+		c.StopAccepting()
+	}
+}
+
 func (l *lateWake) woke(trace gateway.WakeTrace) {
 	if c := l.target.Load(); c != nil {
 		c.Woke(trace)
@@ -140,7 +147,7 @@ func (w *wiring) wireSandbox() (err error) {
 
 // wireController opens what makes it so. Without gateway or sandbox there is nothing it could do.
 func (w *wiring) wireController() error {
-	if w.settings.disabled("controller") || w.gateway == nil || w.sandboxes == nil {
+	if !w.settings.serves() {
 		w.logger.Warn("runs without its controller: objects are stored and nothing is run")
 		return nil
 	}
@@ -150,7 +157,7 @@ func (w *wiring) wireController() error {
 	c, err := controller.New(controller.Config{
 		APIAddress: net.JoinHostPort(apiHost, strconv.Itoa(apiPort)), APICertificate: w.server.CA(),
 		REST: w.server.Loopback(), Images: w.images, Sandboxes: w.sandboxes, Gateway: w.gateway, Domain: w.settings.Domain,
-		GatewayAddress: host, GatewayPort: port, GatewayTLSPort: tlsPort, VolumeDir: w.path("volumes"), Spares: w.settings.Spares,
+		GatewayAddress: host, GatewayPort: port, GatewayTLSPort: tlsPort, VolumeDir: w.path("volumes"), Spares: w.settings.Spares, Ports: w.listen.published,
 		Logger: w.logger.With("component", "controller"), Registerer: w.registry,
 	})
 	if err != nil {
@@ -158,6 +165,7 @@ func (w *wiring) wireController() error {
 	}
 	w.waker.target.Store(c)
 	w.parts.add("controller", w.settings.Drain+shortDrain, func(ctx context.Context, ready func()) error {
+		defer context.AfterFunc(ctx, w.gateway.Close)() // as for the sandbox: what came by a published port may wait for it
 		return c.Run(ctx, func() {
 			w.live.set(instances{c, w.requests})
 			ready()

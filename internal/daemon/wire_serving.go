@@ -19,9 +19,16 @@ func (w *wiring) wireServing() error {
 	return nil
 }
 
-// serveGateway runs the gateway, which first takes the connections that the daemon before has passed on.
+// serveGateway runs the gateway, which first takes the connections that the daemon before has passed on. It ends when published ports
+// accept no more, so that what they have accepted is served.
 func (w *wiring) serveGateway(ctx context.Context, ready func()) error {
-	return w.gateway.Run(ctx, func() {
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		w.waker.stopAccepting()
+		cancel()
+	})()
+	return w.gateway.Run(serving, func() {
 		if w.sandboxes != nil {
 			conns, err := w.sandboxes.TakePassed(ctx)
 			if err != nil { // their clients open new ones
@@ -57,11 +64,22 @@ func (w *wiring) passOn(c net.Conn) bool {
 // holdPorts has the sandbox helper keep the listening sockets open for a time after this process has gone. Where the end is meant as
 // one, because the instances end with the daemon, they are let go of first.
 func (w *wiring) holdPorts(ctx context.Context, ready func()) error {
-	if err := w.sandboxes.HoldSockets(ctx, w.listen.lasting, w.settings.HoldPorts); err != nil {
+	hold := func() error {
+		return w.sandboxes.HoldSockets(ctx, w.listen.published.lasting(w.listen.lasting), w.settings.HoldPorts)
+	}
+	if err := hold(); err != nil {
 		return err
 	}
 	ready()
-	<-ctx.Done()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-w.listen.published.changed:
+			if err := hold(); err != nil && ctx.Err() == nil {
+				w.logger.Warn("ports that changed are not held for the next daemon", "err", err)
+			}
+		}
+	}
 	if w.keep.Load() {
 		return nil
 	}

@@ -27,7 +27,7 @@ type Socket struct {
 const takeTime = 5 * time.Second
 
 // TakeSockets gives those of the wanted sockets that the helper of a folder has held since a daemon was there, and closes all others
-// it held. It may be called before New. Without a helper there are none, which is no error. The caller closes them.
+// it held. One without an address stands for all of its name. It may be called before New. Without a helper there are none, which is no error. The caller closes them.
 func TakeSockets(ctx context.Context, dir string, wanted []Socket) (map[Socket]net.Listener, error) {
 	ctx, cancel := context.WithTimeout(ctx, takeTime)
 	defer cancel()
@@ -67,7 +67,7 @@ func TakeSockets(ctx context.Context, dir string, wanted []Socket) (map[Socket]n
 
 // HoldSockets has the helper keep listening sockets open for a time after this process has gone, however it goes, so that no
 // connection that waits in them is refused before the next one takes them. They replace those of an earlier call; none lets go of
-// all at once. The listeners stay the caller's. Run must be running.
+// all at once. One that is closed is left out. The listeners stay the caller's. Run must be running.
 func (m *Manager) HoldSockets(ctx context.Context, sockets map[Socket]*net.TCPListener, hold time.Duration) error {
 	conn, err := m.connected()
 	if err != nil {
@@ -82,6 +82,9 @@ func (m *Manager) HoldSockets(ctx context.Context, sockets map[Socket]*net.TCPLi
 	}()
 	for s, l := range sockets {
 		f, err := l.File()
+		if errors.Is(err, net.ErrClosed) {
+			continue // nobody can connect any more
+		}
 		if err != nil {
 			return fmt.Errorf("sandbox: socket %s: %w", s.Name, err)
 		}

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -14,13 +15,17 @@ func freePortCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: freeport NAME")
 	}
+	port, err := freePort()
+	ts.Check(err)
+	ts.Setenv(args[0], port)
+}
+
+func freePort() (string, error) {
 	for range 100 {
 		port := fmt.Sprint(15000 + rand.IntN(15000))
 		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
-			ts.Check(l.Close())
-			ts.Setenv(args[0], port)
-			return
+			return port, l.Close()
 		}
 	}
-	ts.Fatalf("no port is free")
+	return "", errors.New("no port is free")
 }

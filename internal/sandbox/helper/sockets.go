@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,12 +19,19 @@ type Socket struct {
 }
 
 type holdArgs struct {
-	Sockets []Socket      `json:"sockets"` // in the order of the files
+	Sockets []Socket      `json:"sockets"`        // in the order of the files
+	Keep    []Socket      `json:"keep,omitempty"` // stay, if they are held already
 	For     time.Duration `json:"for"`
 }
 
 type takeArgs struct {
-	Wanted []Socket `json:"wanted"`
+	Wanted []Socket `json:"wanted"`         // one without an address stands for all of its name
+	Have   []Socket `json:"have,omitempty"` // were given by a call before
+}
+
+// wants says whether a socket is to be kept.
+func (a takeArgs) wants(s Socket) bool {
+	return slices.Contains(a.Wanted, s) || slices.Contains(a.Wanted, Socket{Name: s.Name})
 }
 
 // held are the listening sockets that the helper keeps open. The descriptors are not made files of the runtime's: it would be
@@ -36,7 +44,7 @@ type held struct {
 	timer *time.Timer   // nil: a daemon is there
 }
 
-// put replaces what is held. Connections that the daemon has not taken by then are not wanted.
+// put replaces what is held, but for what is to be kept. Connections that the daemon has not taken by then are not wanted.
 func (h *held) put(a holdArgs, files []*os.File) error {
 	if len(a.Sockets) != len(files) {
 		return fmt.Errorf("%d sockets are named, %d came", len(a.Sockets), len(files))
@@ -52,6 +60,12 @@ func (h *held) put(a holdArgs, files []*os.File) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for s, fd := range h.fds {
+		if _, again := fds[s]; !again && slices.Contains(a.Keep, s) {
+			fds[s] = fd
+			delete(h.fds, s)
+		}
+	}
 	h.drop()
 	h.fds, h.hold = fds, a.For
 	return nil
@@ -91,20 +105,20 @@ func (h *held) takeConns() []*os.File {
 	return files
 }
 
-// take gives duplicates of those that are wanted, which the caller closes, and lets go of the others.
-func (h *held) take(wanted []Socket) (got []Socket, files []*os.File, err error) {
+// take gives duplicates of those that are wanted, which the caller closes, and lets go of the others. It gives as many as one packet has
+// room for; those that the caller has are not given again.
+func (h *held) take(a takeArgs) (got []Socket, files []*os.File, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	others := h.fds
-	h.fds = map[Socket]int{}
-	defer func() { closeFDs(others) }()
-	for _, s := range wanted {
-		fd, ok := others[s]
-		if !ok {
+	for s, fd := range h.fds {
+		if !a.wants(s) {
+			_ = unix.Close(fd)
+			delete(h.fds, s)
 			continue
 		}
-		delete(others, s)
-		h.fds[s] = fd
+		if len(files) == maxFiles || slices.Contains(a.Have, s) {
+			continue
+		}
 		again, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			closeAll(files)
@@ -116,7 +130,7 @@ func (h *held) take(wanted []Socket) (got []Socket, files []*os.File, err error)
 }
 
 func (s *server) takeSockets(a takeArgs) (any, []*os.File, error) {
-	got, files, err := s.sockets.take(a.Wanted)
+	got, files, err := s.sockets.take(a)
 	return got, files, err
 }
 
@@ -173,10 +187,16 @@ func closeFDs(fds map[Socket]int) {
 }
 
 // Hold gives the helper listening sockets to keep open while no daemon is there, for at most a time. They replace those
-// of an earlier call. The files stay the caller's.
+// of an earlier call. When it fails, more may be held than is asked for. The files stay the caller's.
 func (c *Client) Hold(ctx context.Context, sockets []Socket, files []*os.File, hold time.Duration) error {
-	_, err := c.call(ctx, "hold", holdArgs{sockets, hold}, nil, files...)
-	return err
+	for n := 0; n == 0 || n < len(files); n += maxFiles {
+		end := min(n+maxFiles, len(files))
+		args := holdArgs{Sockets: sockets[n:end], Keep: sockets, For: hold}
+		if _, err := c.call(ctx, "hold", args, nil, files[n:end]...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // PassOn gives the helper a client's connection for the next daemon. It is closed when none has come in the time given to Hold, and
@@ -191,8 +211,9 @@ func (c *Client) TakePassed(ctx context.Context) ([]*os.File, error) {
 	return c.call(ctx, "passed", struct{}{}, nil)
 }
 
-// TakeSockets asks the helper in dir for those of the wanted sockets that it holds, and has it let go of all others. It does not
-// take the helper over. The caller closes the files. The error is fs.ErrNotExist or ECONNREFUSED if there is no helper.
+// TakeSockets asks the helper in dir for those of the wanted sockets that it holds, and has it let go of all others. One without an
+// address stands for all of its name. It does not take the helper over. The caller closes the files. The error is fs.ErrNotExist or
+// ECONNREFUSED if there is no helper.
 func TakeSockets(ctx context.Context, dir string, wanted []Socket) (got []Socket, files []*os.File, err error) {
 	c, err := Connect(dir)
 	if err != nil {
@@ -203,13 +224,20 @@ func TakeSockets(ctx context.Context, dir string, wanted []Socket) (got []Socket
 	running.Go(func() { _ = c.Run(ctx, func(Event) {}) }) // its end is told by the call
 	defer running.Wait()
 	defer cancel()
-	files, err = c.call(ctx, "sockets", takeArgs{wanted}, &got)
-	if err == nil && len(got) != len(files) {
-		err = fmt.Errorf("the sandbox helper names %d sockets and sends %d", len(got), len(files))
+	for {
+		var more []Socket
+		moreFiles, err := c.call(ctx, "sockets", takeArgs{wanted, got}, &more)
+		files = append(files, moreFiles...)
+		if err == nil && len(more) != len(moreFiles) {
+			err = fmt.Errorf("the sandbox helper names %d sockets and sends %d", len(more), len(moreFiles))
+		}
+		if err != nil {
+			closeAll(files)
+			return nil, nil, err
+		}
+		got = append(got, more...)
+		if len(more) < maxFiles {
+			return got, files, nil
+		}
 	}
-	if err != nil {
-		closeAll(files)
-		return nil, nil, err
-	}
-	return got, files, nil
 }

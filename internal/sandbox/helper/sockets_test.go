@@ -88,3 +88,67 @@ func TestPassedConnections(t *testing.T) {
 		t.Errorf("a connection that nobody took is not closed: %v", err)
 	}
 }
+
+// TestHeldSockets: what is held stays over several packets, is given in several, and is closed when nobody wants it.
+func TestHeldSockets(t *testing.T) {
+	var h held
+	defer h.close()
+	var all []Socket
+	listeners := map[Socket]net.Listener{}
+	files := map[Socket]*os.File{}
+	for n := range 2*maxFiles + 1 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := l.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		s := Socket{Name: "own", Address: l.Addr().String()}
+		if n > 0 {
+			s.Name = "many"
+		}
+		all, listeners[s], files[s] = append(all, s), l, f
+	}
+	for n := 0; n < len(all); n += maxFiles {
+		a := holdArgs{Sockets: all[n:min(n+maxFiles, len(all))], Keep: all, For: time.Minute}
+		var some []*os.File
+		for _, s := range a.Sockets {
+			some = append(some, files[s])
+		}
+		if err := h.put(a, some); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for s, l := range listeners {
+		l.Close()
+		files[s].Close()
+	}
+
+	wanted := takeArgs{Wanted: []Socket{{Name: "many"}, {Name: "own", Address: "another"}}}
+	for {
+		got, some, err := h.take(wanted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeAll(some)
+		wanted.Have = append(wanted.Have, got...)
+		if len(got) < maxFiles {
+			break
+		}
+	}
+	if len(wanted.Have) != len(all)-1 {
+		t.Errorf("%d sockets are given, want %d", len(wanted.Have), len(all)-1)
+	}
+	for n, s := range all {
+		c, err := net.Dial("tcp", s.Address)
+		if err == nil {
+			c.Close()
+		}
+		if open := err == nil; open != (n > 0) {
+			t.Errorf("%v: open is %v, want %v", s, open, n > 0)
+		}
+	}
+}
