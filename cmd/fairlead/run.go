@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -228,19 +227,9 @@ func (r *runner) deploy(ctx context.Context, s *session, service *servingv1.Serv
 }
 
 func (r *runner) await(ctx context.Context, s *session, service *servingv1.Service) (*servingv1.Service, error) {
-	waiting, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
-	last := ""
-	ready, err := s.waitReady(waiting, service.Namespace, service.Name, service.Generation, func(now *servingv1.Service) {
-		if c := now.Status.GetCondition(apis.ConditionReady); c != nil && c.Status == corev1.ConditionUnknown && c.Message != "" && c.Message != last {
-			last = c.Message
-			r.term.note("Waiting: %s", c.Message)
-		}
+	return s.await(ctx, service, patientWait{
+		term: r.term, label: "Waiting", timeout: r.timeout, failed: "service " + service.Name + " is not ready", portFlag: true,
 	})
-	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
-		return nil, withTry(fmt.Errorf("service %s is not ready after %v", service.Name, r.timeout), "fairlead describe ksvc %s", service.Name)
-	}
-	return ready, err
 }
 
 // remove deletes what this run made, also after the context was cancelled by Ctrl-C.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 	"knative.dev/pkg/apis"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 )
@@ -29,22 +28,9 @@ func (ch *changer) addTo(cmd *cobra.Command) {
 
 // settle waits until a changed service is ready again.
 func (ch *changer) settle(ctx context.Context, c *client, service *servingv1.Service) (*servingv1.Service, error) {
-	if ch.wait == 0 {
-		return service, nil
-	}
-	waiting, cancel := context.WithTimeout(ctx, ch.wait)
-	defer cancel()
-	last := ""
-	ready, err := c.waitReady(waiting, service.Namespace, service.Name, service.Generation, func(now *servingv1.Service) {
-		if c := now.Status.GetCondition(apis.ConditionReady); c != nil && c.Status == corev1.ConditionUnknown && c.Message != "" && c.Message != last {
-			last = c.Message
-			ch.term.note("Waiting: %s", c.Message)
-		}
+	return c.await(ctx, service, patientWait{
+		term: ch.term, label: "Waiting", timeout: ch.wait, failed: "the change of service " + service.Name + " is not in force",
 	})
-	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
-		return nil, withTry(fmt.Errorf("the change of service %s is not in force after %v", service.Name, ch.wait), "fairlead describe ksvc %s", service.Name)
-	}
-	return ready, err
 }
 
 func newTrafficCommand(term *terminal) *cobra.Command {

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"knative.dev/pkg/apis"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/fairlead-dev/fairlead/cmd/fairlead/internal/object"
@@ -248,14 +247,12 @@ func (u *upper) await(ctx context.Context, p *project.Project, d project.Depende
 	if d.Until == project.Started || i < 0 {
 		return nil
 	}
+	if p.Workloads[i].Pod == nil {
+		return u.waitService(ctx, d.Name)
+	}
 	waiting, cancel := context.WithTimeout(ctx, u.timeout)
 	defer cancel()
-	var err error
-	if p.Workloads[i].Pod != nil {
-		err = u.session.waitPod(waiting, u.target.namespace, d.Name, d.Until == project.Done)
-	} else {
-		err = u.waitService(waiting, d.Name)
-	}
+	err := u.session.waitPod(waiting, u.target.namespace, d.Name, d.Until == project.Done)
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
 		return withTry(fmt.Errorf("%s is not ready after %v%s", d.Name, u.timeout, u.session.podMessage(ctx, u.target.namespace, d.Name)), "fairlead events %s; fairlead logs %s", d.Name, d.Name)
 	}
@@ -268,13 +265,7 @@ func (u *upper) waitService(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	last := ""
-	_, err = u.session.waitReady(ctx, u.target.namespace, name, service.Generation, func(now *servingv1.Service) {
-		if c := now.Status.GetCondition(apis.ConditionReady); c != nil && c.Status == corev1.ConditionUnknown && c.Message != "" && c.Message != last {
-			last = c.Message
-			u.term.note("Waiting for %s: %s", name, c.Message)
-		}
-	})
+	_, err = u.session.await(ctx, service, patientWait{term: u.term, label: "Waiting for " + name, timeout: u.timeout, failed: name + " is not ready"})
 	return err
 }
 
@@ -328,10 +319,7 @@ func (u *upper) manifests(ctx context.Context, path string) error {
 		if ns := m.Object.GetNamespace(); ns != "" && ns != u.target.namespace {
 			continue // waited for by who works in that namespace
 		}
-		waiting, cancel := context.WithTimeout(ctx, u.timeout)
-		err := u.waitService(waiting, m.Object.GetName())
-		cancel()
-		if err != nil {
+		if err := u.waitService(ctx, m.Object.GetName()); err != nil {
 			return err
 		}
 		service, err := u.session.getService(ctx, u.target.namespace, m.Object.GetName())

@@ -35,7 +35,7 @@ func (e notReady) Try() string {
 }
 
 // waitReady watches a service until the generation given is Ready, or not ready for good. seen is called with each
-// change, for progress.
+// change, and now and then without one, for progress.
 func (c *client) waitReady(ctx context.Context, namespace, name string, generation int64, seen func(*servingv1.Service)) (*servingv1.Service, error) {
 	for {
 		service, err := c.watchReady(ctx, namespace, name, generation, seen)
@@ -68,8 +68,13 @@ func (c *client) watchReady(ctx context.Context, namespace, name string, generat
 		return nil, fmt.Errorf("wait for service %s: %w", name, err)
 	}
 	defer changes.Stop()
+	tick := time.NewTicker(lookAgain / 2)
+	defer tick.Stop()
+	last := &list.Items[0]
 	for {
 		select {
+		case <-tick.C:
+			seen(last)
 		case <-doubt.over():
 			return nil, *doubt.failed
 		case event, open := <-changes.ResultChan():
@@ -85,8 +90,11 @@ func (c *client) watchReady(ctx context.Context, namespace, name string, generat
 			case watch.Error:
 				return nil, fmt.Errorf("wait for service %s: %w", name, apierrors.FromObject(event.Object))
 			}
-			if service, is := event.Object.(*servingv1.Service); is && doubt.readiness(service, generation, seen) {
-				return service, nil
+			if service, is := event.Object.(*servingv1.Service); is {
+				last = service
+				if doubt.readiness(service, generation, seen) {
+					return service, nil
+				}
 			}
 		}
 	}

@@ -52,6 +52,8 @@ func (c *Controller) tell(p *plan, r report) {
 	}
 	if r.warning {
 		c.events.Event(p.revision, kind, r.reason, r.message)
+	}
+	if r.warning && !r.runs {
 		c.metrics.ends.WithLabelValues(closedReason(r.reason)).Inc()
 	}
 }

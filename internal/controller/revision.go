@@ -114,6 +114,7 @@ func (c *Controller) tellInstances(rev *v1.Revision, p *plan, state *scaleState)
 	if state.waiting != "" && state.ready == 0 && rev.Status.GetCondition(v1.RevisionConditionResourcesAvailable).IsUnknown() {
 		rev.Status.MarkResourcesAvailableUnknown("CreateContainerConfigError", state.waiting)
 	}
+	markElsewhere(&rev.Status, state.elsewhere)
 }
 
 // makePlan says how the revision's instances are made and scaled.

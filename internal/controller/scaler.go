@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/autoscale"
 	"github.com/fairlead-dev/fairlead/internal/gateway"
+	"github.com/fairlead-dev/fairlead/internal/sandbox"
 )
 
 const (
@@ -64,7 +65,8 @@ type scaler struct {
 	exceeded    bool      // stuck for longer than the deadline
 	missing     string    // what of the machine's capacity is missing
 	waits       *waiting  // the instance for which it is missing; nil for none
-	short       bool      // too little burst capacity
+	elsewhere   *sandbox.Elsewhere
+	short       bool // too little burst capacity
 	makeErr     error
 	makePause   time.Duration
 	makeAfter   time.Time
@@ -83,6 +85,7 @@ type scaler struct {
 type report struct {
 	pod     string
 	warning bool
+	runs    bool // it has not ended
 	reason  string
 	message string
 }

@@ -254,6 +254,7 @@ func (s *scaler) onState(ctx context.Context, i *instance, state sandbox.State) 
 		i.wake.Ready = state.ReadyAt
 	}
 	s.tellRestarts(i, before, state)
+	s.tellElsewhere(i, before, state)
 }
 
 // tellRestarts reports containers that ended, and fails the requests that wait for nothing.

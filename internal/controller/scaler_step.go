@@ -110,7 +110,11 @@ func (s *scaler) judge(now time.Time) {
 	}
 	if now.Sub(s.stuck) >= s.plan.deadline {
 		s.exceeded, s.want = true, 0
-		s.router.SetFailed(s.backend, "no instance became ready in time")
+		reason := "no instance became ready in time"
+		if s.elsewhere != nil {
+			reason += ": " + s.elsewhere.String()
+		}
+		s.router.SetFailed(s.backend, reason)
 	}
 }
 

@@ -30,6 +30,8 @@ type scaleState struct {
 	floor int32
 	// failure says how a container ended while nothing is ready; nil where none did.
 	failure *failure
+	// elsewhere is where the instances listen instead of getting ready; nil where that is not known or some are ready.
+	elsewhere *sandbox.Elsewhere
 	// waiting says why no instance can be made; refused, that trying again will not help.
 	waiting string
 	refused bool
@@ -117,6 +119,8 @@ func (s *scaler) publish() {
 	if state.ready == 0 && state.want > 0 {
 		state.failure = s.failure()
 	}
+	s.noteElsewhere()
+	state.elsewhere = s.elsewhere
 	old := s.seen.Load()
 	if old != nil && reflect.DeepEqual(old, state) {
 		return
@@ -137,7 +141,7 @@ const (
 // wake at the same time. What has changed again meanwhile is told once.
 func tellAfter(old, state *scaleState) time.Duration {
 	switch {
-	case old == nil || state.failure != nil || state.exceeded || state.waiting != "" || state.missing != "":
+	case old == nil || state.failure != nil || state.elsewhere != nil || state.exceeded || state.waiting != "" || state.missing != "":
 		return 0
 	case !state.initialized:
 		return tellProving

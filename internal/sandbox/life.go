@@ -47,8 +47,10 @@ type run struct {
 	since    time.Time // of the current run
 	reason   string
 	message  string
-	exit     *Exit
-	last     *Exit
+	// elsewhere is where the present run listens while it is not ready; nil: not known, or where it should.
+	elsewhere *Elsewhere
+	exit      *Exit
+	last      *Exit
 
 	restartAt time.Time     // when waiting for a restart
 	delay     time.Duration // before the restart after the next

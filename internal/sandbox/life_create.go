@@ -106,8 +106,8 @@ func (l *life) publish() {
 	for _, c := range l.main {
 		if !c.ready {
 			l.state.Ready = false
-			if l.state.Reason == "" && c.reason != "" {
-				l.state.Reason, l.state.Message = c.reason, c.message
+			if reason, message := c.why(); l.state.Reason == "" {
+				l.state.Reason, l.state.Message = reason, message
 			}
 		}
 	}
@@ -160,10 +160,30 @@ func statuses(runs []*run) []ContainerStatus {
 	for _, c := range runs {
 		out = append(out, ContainerStatus{
 			Name: c.spec.Name, Phase: c.phase, Ready: c.ready, Started: c.started, StartedAt: c.since, Restarts: c.restarts,
-			Reason: c.reason, Message: c.message, Exit: c.exit, Last: c.last,
+			Reason: c.reason, Message: c.message, Elsewhere: c.strays(), Exit: c.exit, Last: c.last,
 		})
 	}
 	return out
+}
+
+// strays gives where a run that is not ready listens, if that is not where it is asked.
+func (c *run) strays() *Elsewhere {
+	if c.ready || c.phase != ContainerRunning {
+		return nil
+	}
+	return c.elsewhere
+}
+
+// why says why a container is not ready.
+func (c *run) why() (reason, message string) {
+	e := c.strays()
+	switch {
+	case e == nil:
+		return c.reason, c.message
+	case c.message == "":
+		return ReasonUnhealthy, e.String()
+	}
+	return c.reason, c.message + "; " + e.String()
 }
 
 // restore puts the state machine where another daemon left it, corrected by what the helper knows.

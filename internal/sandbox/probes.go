@@ -26,12 +26,14 @@ const (
 	fastTimeout = time.Second
 )
 
-// probeResult is what a prober tells the owner: its thresholds were reached.
+// probeResult is what a prober tells the owner: its thresholds were reached, or it has looked where the program listens.
 type probeResult struct {
 	container string
 	run       int
 	kind      probeKind
 	err       error // nil: success
+	looked    bool  // what counts is elsewhere
+	elsewhere *Elsewhere
 }
 
 // probes are the running probers of one run of a container.
@@ -42,6 +44,7 @@ type probes struct {
 
 // beginProbes starts what a fresh run is asked first.
 func (l *life) beginProbes(c *run) {
+	c.elsewhere = nil
 	c.started = c.spec.Startup == nil
 	c.ready = c.started && c.spec.Readiness == nil
 	l.probe(c, false)
@@ -106,6 +109,10 @@ func (i *Instance) runProbe(ctx context.Context, container string, run int, kind
 	if !wait(ctx, delay) {
 		return
 	}
+	var lookout *lookout
+	if kind != livenessProbe && !wasReady {
+		lookout = newLookout(&p, time.Now())
+	}
 	interval := fastFirst
 	good, bad, told, tellOnce := 0, 0, 0, kind == livenessProbe
 	if wasReady {
@@ -124,19 +131,22 @@ func (i *Instance) runProbe(ctx context.Context, container string, run int, kind
 			return
 		}
 		if err == nil {
-			good, bad = good+1, 0
+			good, bad, lookout = good+1, 0, nil
 		} else {
 			good, bad = 0, bad+1
+			if !i.look(ctx, lookout, probeResult{container: container, run: run, kind: kind}) {
+				return
+			}
 		}
 		switch {
 		case good >= max(1, p.SuccessThreshold) && told <= 0 && !tellOnce:
 			told, fast = 1, false
-			if !i.tell(ctx, probeResult{container, run, kind, nil}) || kind == startupProbe {
+			if !i.tell(ctx, probeResult{container: container, run: run, kind: kind}) || kind == startupProbe {
 				return
 			}
 		case bad >= max(1, cmp.Or(p.FailureThreshold, 3)) && told >= 0 && !fast:
 			told = -1
-			if !i.tell(ctx, probeResult{container, run, kind, err}) || kind != readinessProbe {
+			if !i.tell(ctx, probeResult{container: container, run: run, kind: kind, err: err}) || kind != readinessProbe {
 				return
 			}
 		}
@@ -182,6 +192,8 @@ func (l *life) probed(r probeResult) {
 		return
 	}
 	switch {
+	case r.looked:
+		c.elsewhere = r.elsewhere
 	case r.kind == readinessProbe:
 		c.ready = r.err == nil
 		c.reason, c.message = "", ""

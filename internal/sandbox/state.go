@@ -28,7 +28,7 @@ const (
 	ReasonCreateError     = "CreateContainerError" // the runtime refused to create the container
 	ReasonCrashLoop       = "CrashLoopBackOff"     // waiting before the next restart
 	ReasonInitFailed      = "InitFailed"           // an init container ended with another exit code than 0
-	ReasonUnhealthy       = "Unhealthy"            // liveness or startup probe failed
+	ReasonUnhealthy       = "Unhealthy"            // a probe failed
 	ReasonEvicted         = "Evicted"              // a limited volume outgrew its limit
 	ReasonStopped         = "Stopped"              // Stop was called
 	ReasonHelperLost      = "HelperLost"           // the helper died and everything it held with it
@@ -95,6 +95,8 @@ type ContainerStatus struct {
 	// Reason and Message say why it waits.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Elsewhere is where a container listens that runs, is not ready, and is asked on another port; nil for others.
+	Elsewhere *Elsewhere `json:"elsewhere,omitempty"`
 	// Exit is how the current run ended, Last how the run before it did.
 	Exit *Exit `json:"exit,omitempty"`
 	Last *Exit `json:"last,omitempty"`

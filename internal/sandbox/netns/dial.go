@@ -21,11 +21,9 @@ type Dialer struct {
 
 type job struct {
 	namespace *os.File
-	kind      socketKind
+	open      func() (fd int, err error)
 	reply     chan reply
 }
-
-type socketKind struct{ family, kind, protocol int }
 
 type reply struct {
 	fd  int
@@ -59,13 +57,13 @@ func (d *Dialer) serve(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case j := <-d.jobs:
-			fd, err := socketIn(j.namespace, j.kind)
+			fd, err := openIn(j.namespace, j.open)
 			j.reply <- reply{fd, err}
 		}
 	}
 }
 
-func socketIn(namespace *os.File, k socketKind) (int, error) {
+func openIn(namespace *os.File, open func() (int, error)) (int, error) {
 	raw, err := namespace.SyscallConn()
 	if err != nil {
 		return -1, err
@@ -77,7 +75,7 @@ func socketIn(namespace *os.File, k socketKind) (int, error) {
 	if entered != nil {
 		return -1, fmt.Errorf("entering the network namespace: %w", entered)
 	}
-	return unix.Socket(k.family, k.kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, k.protocol)
+	return open()
 }
 
 // Dial opens a TCP connection to a port of the namespace's own loopback: first 127.0.0.1, and ::1 if that refuses.
@@ -97,7 +95,7 @@ func (d *Dialer) dial(ctx context.Context, namespace *os.File, to netip.AddrPort
 	if to.Addr().Is4() {
 		family, addr = unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
 	}
-	fd, err := d.socket(ctx, namespace, socketKind{family, unix.SOCK_STREAM, 0})
+	fd, err := d.socket(ctx, namespace, family, unix.SOCK_STREAM, 0)
 	if err != nil {
 		return nil, opError(to, err)
 	}
@@ -121,8 +119,15 @@ func (d *Dialer) dial(ctx context.Context, namespace *os.File, to netip.AddrPort
 	return conn.(*net.TCPConn), nil
 }
 
-func (d *Dialer) socket(ctx context.Context, namespace *os.File, kind socketKind) (int, error) {
-	j := job{namespace, kind, make(chan reply, 1)}
+func (d *Dialer) socket(ctx context.Context, namespace *os.File, family, kind, protocol int) (int, error) {
+	return d.open(ctx, namespace, func() (int, error) {
+		return unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocol)
+	})
+}
+
+// open has a thread in the namespace open something.
+func (d *Dialer) open(ctx context.Context, namespace *os.File, open func() (int, error)) (int, error) {
+	j := job{namespace, open, make(chan reply, 1)}
 	select {
 	case d.jobs <- j:
 		r := <-j.reply

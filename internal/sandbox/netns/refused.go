@@ -30,7 +30,7 @@ type Refusals struct{ f *os.File }
 
 // Refusals opens the refusals of a namespace.
 func (d *Dialer) Refusals(ctx context.Context, namespace *os.File) (*Refusals, error) {
-	fd, err := d.socket(ctx, namespace, socketKind{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER})
+	fd, err := d.socket(ctx, namespace, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("opening the log of refused datagrams: %w", err)
 	}

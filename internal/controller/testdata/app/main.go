@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -57,10 +58,7 @@ func main() {
 		<-stop
 		os.Exit(0)
 	}()
-	port := os.Getenv("PORT")
-	if port == "" {
-		port = "8080"
-	}
+	port := cmp.Or(os.Getenv("LISTEN"), os.Getenv("PORT"), "8080")
 	if err := http.ListenAndServe(":"+port, mux); err != nil {
 		fmt.Println(err)
 		os.Exit(1)

@@ -72,7 +72,7 @@ func serve() {
 		n, _ := strconv.Atoi(r.FormValue("n"))
 		os.Stdout.WriteString(strings.Repeat(r.FormValue("s"), n) + "\n")
 	})
-	l, err := net.Listen("tcp", ":"+os.Getenv("PORT"))
+	l, err := net.Listen("tcp", net.JoinHostPort(os.Getenv("HOST"), os.Getenv("PORT")))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
