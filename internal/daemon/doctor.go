@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -335,24 +334,4 @@ func checkDisk(home string) []Finding {
 		return []Finding{warning("free some space, or name another folder with --home", "%s", text)}
 	}
 	return []Finding{ok("%s", text)}
-}
-
-func checkPorts(ctx context.Context, s *Settings) []Finding {
-	var findings []Finding
-	for _, p := range []struct{ setting, address string }{
-		{"api-listen", s.APIListen}, {"gateway-listen", s.GatewayListen}, {"gateway-tls-listen", s.GatewayTLSListen},
-		{"registry-listen", s.RegistryListen}, {"metrics-listen", s.MetricsListen},
-	} {
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", p.address)
-		if err != nil {
-			findings = append(findings, warning("stop what listens there (`ss -ltnp`), or choose another with --"+p.setting,
-				"%s cannot be listened on: %v", p.address, err))
-			continue
-		}
-		listener.Close()
-	}
-	if len(findings) == 0 {
-		findings = append(findings, ok("all addresses are free"))
-	}
-	return findings
 }

@@ -128,6 +128,7 @@ func TestDoctorNamesBusyPort(t *testing.T) {
 	}
 	defer listener.Close()
 	s := NewSettings()
+	s.Home = t.TempDir()
 	s.APIListen, s.GatewayListen, s.GatewayTLSListen = listener.Addr().String(), "127.0.0.1:0", "127.0.0.1:0"
 	s.RegistryListen, s.MetricsListen = "127.0.0.1:0", "127.0.0.1:0"
 	findings := checkPorts(t.Context(), s)

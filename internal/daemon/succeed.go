@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,16 +36,12 @@ func succeed(home string, patience time.Duration) (*homeLock, error) {
 	}
 }
 
-// servingProcess finds the `fairlead serve` that has the lock of a home folder open: a number in a file is no proof.
+// servingProcess finds the `fairlead serve` that has the lock of a home folder open.
 func servingProcess(home string) (int, error) {
 	path := filepath.Join(home, "lock")
-	data, err := os.ReadFile(path)
+	pid, err := numberIn(path)
 	if err != nil {
 		return 0, err
-	}
-	pid, err := strconv.Atoi(string(bytes.TrimSpace(data)))
-	if err != nil || pid < 2 {
-		return 0, fmt.Errorf("%s names no process", path)
 	}
 	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
@@ -53,14 +50,35 @@ func servingProcess(home string) (int, error) {
 	if !bytes.Contains(command, []byte("\x00serve\x00")) {
 		return 0, advise(fmt.Errorf("process %d is not `fairlead serve`", pid), "end that process: it was started by another command")
 	}
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if !slices.Contains(openFiles(pid), path) {
+		return 0, fmt.Errorf("process %d does not hold %s", pid, path)
+	}
+	return pid, nil
+}
+
+// numberIn reads the process that a lock names, which is no proof that it holds it.
+func numberIn(path string) (int, error) {
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err
 	}
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(data)))
+	if err != nil || pid < 2 {
+		return 0, fmt.Errorf("%s names no process", path)
+	}
+	return pid, nil
+}
+
+// openFiles lists what a process has open, as /proc names it; nothing where that may not be seen.
+func openFiles(pid int) (names []string) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		return nil
+	}
 	for _, f := range files {
-		if target, err := os.Readlink(f); err == nil && target == path {
-			return pid, nil
+		if target, err := os.Readlink(f); err == nil {
+			names = append(names, target)
 		}
 	}
-	return 0, fmt.Errorf("process %d does not hold %s", pid, path)
+	return names
 }

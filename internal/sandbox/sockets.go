@@ -65,6 +65,20 @@ func TakeSockets(ctx context.Context, dir string, wanted []Socket) (map[Socket]n
 	return listeners, nil
 }
 
+// HelperPID gives the process of the helper of a folder, 0 if there is none that this process may ask.
+func HelperPID(dir string) int {
+	c, err := helper.Connect(dir)
+	if err != nil {
+		return 0
+	}
+	defer c.Disconnect()
+	pid, err := c.Peer()
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
 // HoldSockets has the helper keep listening sockets open for a time after this process has gone, however it goes, so that no
 // connection that waits in them is refused before the next one takes them. They replace those of an earlier call; none lets go of
 // all at once. One that is closed is left out. The listeners stay the caller's. Run must be running.
