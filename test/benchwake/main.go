@@ -69,7 +69,7 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.stop()) }()
 	h.profiles, h.settle = o.profiles, o.settle
-	if h.image, err = h.build(ctx, o.example); err != nil {
+	if h.image, err = h.Build(ctx, o.example); err != nil {
 		return err
 	}
 	if err := h.atRest(ctx, 0); err != nil {
@@ -111,7 +111,7 @@ func (h *host) atOnce(ctx context.Context, services int) error {
 		if err != nil {
 			return err
 		}
-		report(fmt.Sprintf("wake %d at once", round.width), waits)
+		report(fmt.Sprintf("wake %d at once", round.width), times(waits))
 	}
 	return nil
 }
@@ -143,11 +143,12 @@ func (h *host) among(ctx context.Context, o options) error {
 		if err := h.atRest(ctx, n); err != nil {
 			return err
 		}
-		waits, err := h.wakes(ctx, 1, o.services)
+		answers, cost, err := h.wakesAndCost(ctx, o.services, n)
 		if err != nil {
 			return err
 		}
-		report(fmt.Sprintf("wake 1 with %d services defined", n), waits)
+		report(fmt.Sprintf("wake 1 with %d services defined", n), times(answers))
+		fmt.Printf("| its phases, p50 / p95: %s; %d ms of a processor each, until all is told | | | |\n", phases(answers), cost.Milliseconds())
 	}
 	return nil
 }
@@ -168,9 +169,16 @@ func quarters(done []time.Duration) string {
 }
 
 // report prints a row of the table.
-func report(what string, waits []time.Duration) {
-	slices.Sort(waits)
-	at := func(share float64) time.Duration { return waits[min(len(waits)-1, int(share*float64(len(waits))))] }
-	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond)) }
-	fmt.Printf("| %s | %s | %s | %s |\n", what, ms(at(0.5)), ms(at(0.95)), ms(waits[len(waits)-1]))
+func report(what string, took []time.Duration) {
+	slices.Sort(took)
+	fmt.Printf("| %s | %s | %s | %s |\n", what, milliseconds(at(took, 0.5)), milliseconds(at(took, 0.95)), milliseconds(took[len(took)-1]))
+}
+
+// at gives a quantile of what is sorted.
+func at(sorted []time.Duration, share float64) time.Duration {
+	return sorted[min(len(sorted)-1, int(share*float64(len(sorted))))]
+}
+
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 }

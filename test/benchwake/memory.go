@@ -69,10 +69,10 @@ func (h *host) family() (family, error) {
 		children[int(values["PPid"])] = append(children[int(values["PPid"])], pid)
 	}
 	var f family
-	if err := f.daemon.add(h.cmd.Process.Pid); err != nil {
+	if err := f.daemon.add(h.Cmd.Process.Pid); err != nil {
 		return f, err
 	}
-	for _, helper := range children[h.cmd.Process.Pid] {
+	for _, helper := range children[h.Cmd.Process.Pid] {
 		if err := f.helper.add(helper); err != nil {
 			return f, err
 		}
@@ -134,7 +134,7 @@ const restFor = 20 * time.Second
 
 // save keeps what the daemon answers beside its metrics, as one of Go's profiles, where -profiles was given, and just has it made otherwise.
 func (h *host) save(ctx context.Context, which, name string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.info.Metrics+"/"+which, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.Info.Metrics+"/"+which, nil)
 	if err != nil {
 		return err
 	}
@@ -158,13 +158,24 @@ func (h *host) save(ctx context.Context, which, name string) error {
 	return nil
 }
 
+// profile has the daemon's use of processors profiled for a while, where -profiles was given, and tells when it is done.
+func (h *host) profile(ctx context.Context, name string) <-chan error {
+	done := make(chan error, 1)
+	if h.profiles == "" {
+		done <- nil
+		return done
+	}
+	go func() { done <- h.save(ctx, "debug/pprof/profile?seconds=20", name) }()
+	return done
+}
+
 // cpuTime is how much processor time the daemon, its helper and the programs that these have waited for have used.
 func (h *host) cpuTime() (time.Duration, error) {
-	used, err := processTime(h.cmd.Process.Pid)
+	used, err := processTime(h.Cmd.Process.Pid)
 	if err != nil {
 		return 0, err
 	}
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", h.cmd.Process.Pid))
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", h.Cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -35,11 +33,11 @@ func (h *host) deploy(ctx context.Context, services int) ([]time.Duration, error
 	var took []time.Duration
 	for i := range services {
 		begin := time.Now()
-		changes, err := h.serving.ServingV1().Services("default").Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name(i)})
+		changes, err := h.Serving.ServingV1().Services("default").Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name(i)})
 		if err != nil {
 			return nil, err
 		}
-		if _, err := h.serving.ServingV1().Services("default").Create(ctx, h.service(i, true), metav1.CreateOptions{}); err != nil {
+		if _, err := h.Serving.ServingV1().Services("default").Create(ctx, h.service(i, true), metav1.CreateOptions{}); err != nil {
 			return nil, err
 		}
 		err = whenReady(ctx, changes)
@@ -64,21 +62,14 @@ func whenReady(ctx context.Context, changes watch.Interface) error {
 // define makes services from one number to another that are not proved by an instance, by many clients at once, and waits until all
 // are Ready. It gives the time of the creations, and when each service was ready, in that order.
 func (h *host) define(ctx context.Context, from, to int) (created time.Duration, ready []time.Duration, err error) {
-	profiled := make(chan error, 1)
-	go func() {
-		if h.profiles == "" {
-			profiled <- nil
-			return
-		}
-		profiled <- h.save(ctx, "debug/pprof/profile?seconds=20", fmt.Sprintf("define-%d.cpu", to))
-	}()
+	profiled := h.profile(ctx, fmt.Sprintf("define-%d.cpu", to))
 	begin := time.Now()
 	numbers := make(chan int, to-from)
 	for i := from; i < to; i++ {
 		numbers <- i
 	}
 	close(numbers)
-	changes, err := h.serving.ServingV1().Services("default").Watch(ctx, metav1.ListOptions{}) // begins with what is there
+	changes, err := h.Serving.ServingV1().Services("default").Watch(ctx, metav1.ListOptions{}) // begins with what is there
 	if err != nil {
 		return 0, nil, err
 	}
@@ -88,7 +79,7 @@ func (h *host) define(ctx context.Context, from, to int) (created time.Duration,
 	for n := range errs {
 		group.Go(func() {
 			for i := range numbers {
-				if _, err := h.serving.ServingV1().Services("default").Create(ctx, h.service(i, false), metav1.CreateOptions{}); err != nil {
+				if _, err := h.Serving.ServingV1().Services("default").Create(ctx, h.service(i, false), metav1.CreateOptions{}); err != nil {
 					errs[n] = err
 					return
 				}
@@ -126,14 +117,14 @@ const definers = 16
 // allAtZero waits until no instance is shown any more, and the revisions say so.
 func (h *host) allAtZero(ctx context.Context) error {
 	err := wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		pods, err := h.kube.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
+		pods, err := h.Kube.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
 		return err == nil && len(pods.Items) == 0, err
 	})
 	if err != nil {
 		return err
 	}
 	return wait.PollUntilContextCancel(ctx, 3*time.Second, true, func(ctx context.Context) (bool, error) {
-		revisions, err := h.serving.ServingV1().Revisions("default").List(ctx, metav1.ListOptions{})
+		revisions, err := h.Serving.ServingV1().Revisions("default").List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return false, err
 		}
@@ -142,46 +133,4 @@ func (h *host) allAtZero(ctx context.Context) error {
 		})
 		return !awake, nil
 	})
-}
-
-// wakes asks services at once, width of them and so many times over, each service once, and gives how long each took.
-func (h *host) wakes(ctx context.Context, width, times int) ([]time.Duration, error) {
-	var waits []time.Duration
-	for round := range times {
-		got, err := h.ask(ctx, round*width, width)
-		if err != nil {
-			return nil, err
-		}
-		waits = append(waits, got...)
-	}
-	return waits, nil
-}
-
-// ask sends one request to each of several services at once and gives how long each took.
-func (h *host) ask(ctx context.Context, first, width int) ([]time.Duration, error) {
-	waits, errs := make([]time.Duration, width), make([]error, width)
-	var group sync.WaitGroup
-	for i := range width {
-		group.Go(func() { waits[i], errs[i] = h.get(ctx, first+i) })
-	}
-	group.Wait()
-	return waits, errors.Join(errs...)
-}
-
-func (h *host) get(ctx context.Context, i int) (time.Duration, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name(i)+".default."+h.info.Domain, nil)
-	if err != nil {
-		return 0, err
-	}
-	begin := time.Now()
-	response, err := h.client.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	defer response.Body.Close()
-	_, err = io.Copy(io.Discard, response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answers %s", name(i), response.Status)
-	}
-	return time.Since(begin), err
 }
