@@ -80,6 +80,9 @@ func buildIntoRegistry(cmd *cobra.Command, term *terminal, target *clientFlags, 
 		return err
 	}
 	from.path, from.namespace = abs, target.namespace
+	if err := from.options.check(abs, abs, true); err != nil {
+		return err
+	}
 	c, err := connect(cmd.Context(), target.kubeconfig(cmd.Flags()))
 	if err != nil {
 		return err
@@ -125,7 +128,7 @@ func (s *session) build(ctx context.Context, term *terminal, from source) (strin
 		return "", context.Cause(ctx) // what an interrupted tool says about that is of no use
 	}
 	if err != nil {
-		return "", err
+		return "", asOption(err)
 	}
 	if from.options.quick {
 		result.SBOM = nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -21,6 +22,7 @@ type buildFlags struct {
 // addTo defines the flags that run and deploy have; the rest is only for build.
 func (f *buildFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&f.builder, "builder", "", "builder to use: "+strings.Join(build.Builders(), ", ")+" (default: by what is found)")
+	flags.StringVar(&f.pkg, "package", "", "Go main package, relative to the folder (default: the only one, or the one that the module is named after)")
 	flags.StringVar(&f.base, "base", "", "image to build on, or host for this machine's own interpreter (default: the builder's)")
 	flags.StringArrayVar(&f.args, "build-arg", nil, "argument NAME=VALUE of a Dockerfile")
 	flags.BoolVar(&f.noCache, "no-cache", false, "build again what could be taken from the cache")
@@ -28,7 +30,6 @@ func (f *buildFlags) addTo(flags *pflag.FlagSet) {
 
 func (f *buildFlags) addAllTo(flags *pflag.FlagSet) {
 	f.addTo(flags)
-	flags.StringVar(&f.pkg, "package", "", "Go main package, relative to the folder (default: the only one)")
 	flags.StringArrayVar(&f.ldflags, "ldflags", nil, "further flags of the Go linker")
 	flags.StringSliceVar(&f.platforms, "platform", nil, "platform to build for, as in linux/arm64; Go can do several (default: this machine's)")
 	flags.StringVarP(&f.file, "file", "f", "", "Dockerfile, relative to the folder")
@@ -50,6 +51,36 @@ func (f *buildFlags) request(path, registry string) (build.Request, error) {
 	}
 	q.Dockerfile.Args, err = pairs("--build-arg", f.args)
 	return q, err
+}
+
+// check refuses what cannot be built so, before anything is started for it.
+func (f *buildFlags) check(argument, path string, isPath bool) error {
+	if isPath {
+		q, err := f.request(path, "")
+		if err != nil {
+			return err
+		}
+		return asOption(build.Check(q))
+	}
+	for _, o := range []struct {
+		flag  string
+		given bool
+	}{
+		{"--package", f.pkg != ""}, {"--builder", f.builder != ""}, {"--base", f.base != ""}, {"--build-arg", len(f.args) > 0}, {"--no-cache", f.noCache},
+	} {
+		if o.given {
+			return withTry(usagef("%s is for a folder of source, and there is no %s here: it is taken for an image", o.flag, argument), "a folder, or the image without %s", o.flag)
+		}
+	}
+	return nil
+}
+
+// asOption makes a wrong setting of a build a wrong command line.
+func asOption(err error) error {
+	if errors.As(err, new(*build.OptionError)) {
+		return usageError{err}
+	}
+	return err
 }
 
 // pairs reads values of the form NAME=VALUE.

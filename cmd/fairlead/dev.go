@@ -66,6 +66,9 @@ func (r *runner) dev(cmd *cobra.Command, argument string) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := r.options.check(argument, path, isPath); err != nil {
+		return err
+	}
 	watch, err := watchFolder(path)
 	if err != nil {
 		return err
@@ -137,6 +140,9 @@ func (d *developing) swap(ctx context.Context, begin time.Time) {
 	}
 	d.notice(ctx, err.Error())
 	d.term.note("fairlead: %v", err)
+	if own := (interface{ Try() string })(nil); errors.As(err, &own) && own.Try() != "" {
+		d.term.note("try: %s", own.Try())
+	}
 	if !d.running {
 		d.term.note("Nothing runs yet; waiting for a change of %s", d.path)
 	} else {

@@ -27,7 +27,7 @@ type serviceFlags struct {
 	name        string
 	env         []string
 	envFile     string
-	port        int32
+	port        portFlag
 	scale       string
 	concurrency int64
 	memory, cpu string
@@ -39,7 +39,7 @@ func (f *serviceFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&f.name, "name", "", "name of the service (default: from the folder or image)")
 	flags.StringArrayVarP(&f.env, "env", "e", nil, "environment variable NAME=VALUE; NAME alone takes it from this shell")
 	flags.StringVar(&f.envFile, "env-file", "", "file with lines NAME=VALUE")
-	flags.VarP((*portFlag)(&f.port), "port", "p", "port the code listens on (default: what PORT says, 8080)")
+	flags.VarP(&f.port, "port", "p", "port the code listens on, or h2c:PORT for gRPC and other HTTP/2 without TLS (default: what PORT says, 8080)")
 	flags.StringVar(&f.scale, "scale", "", "instances: N, MIN..MAX, MIN.. or ..MAX (default 0..)")
 	flags.Int64Var(&f.concurrency, "concurrency", 0, "most requests at once in one instance (default: no limit)")
 	flags.StringVar(&f.memory, "memory", "", "memory limit of an instance, as in 256Mi")
@@ -47,24 +47,37 @@ func (f *serviceFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&f.isolation, "isolation", "", "what keeps an instance apart: "+strings.Join(isolations, ", ")+" (default: the daemon's)")
 }
 
-// portFlag is a port as a flag; zero is a flag that was not given.
-type portFlag int32
+// portFlag is a port as a flag, with the name by which Knative knows its protocol; zero is a flag that was not given.
+type portFlag struct {
+	name   string
+	number int32
+}
 
 // String is empty for a flag that was not given.
 func (p *portFlag) String() string {
-	if *p == 0 {
+	switch {
+	case p.number == 0:
 		return ""
+	case p.name == "":
+		return strconv.Itoa(int(p.number))
 	}
-	return strconv.Itoa(int(*p))
+	return fmt.Sprintf("%s:%d", p.name, p.number)
 }
 
-// Set reads a port from 1 to 65535.
+// Set reads a port from 1 to 65535, perhaps after its protocol.
 func (p *portFlag) Set(text string) error {
-	n, err := strconv.ParseUint(text, 10, 16)
+	name, number, named := strings.Cut(text, ":")
+	switch {
+	case !named:
+		name, number = "", text
+	case name != "h2c" && name != "http1":
+		return fmt.Errorf("--port %s: %q is no protocol of a port: h2c or http1", text, name)
+	}
+	n, err := strconv.ParseUint(number, 10, 16)
 	if err != nil || n == 0 {
 		return fmt.Errorf("--port %s is not a port: 1 to 65535", text)
 	}
-	*p = portFlag(n) //nolint:gosec // of 16 bits
+	*p = portFlag{name, int32(n)} //nolint:gosec // of 16 bits
 	return nil
 }
 
@@ -78,8 +91,8 @@ func (f *serviceFlags) service(name, namespace, image string) (*servingv1.Servic
 	if container.Env, err = f.environment(); err != nil {
 		return nil, err
 	}
-	if f.port != 0 {
-		container.Ports = []corev1.ContainerPort{{ContainerPort: f.port}}
+	if f.port.number != 0 {
+		container.Ports = []corev1.ContainerPort{{Name: f.port.name, ContainerPort: f.port.number}}
 	}
 	if container.Resources.Limits, err = f.limits(); err != nil {
 		return nil, err

@@ -71,7 +71,7 @@ func FuzzParseEnvFile(f *testing.F) {
 }
 
 func TestManifestFields(t *testing.T) {
-	flags := serviceFlags{env: []string{"A=1"}, scale: "0..3", memory: "64Mi", port: 9000, concurrency: 2}
+	flags := serviceFlags{env: []string{"A=1"}, scale: "0..3", memory: "64Mi", port: portFlag{number: 9000}, concurrency: 2}
 	service, err := flags.service("hello", "default", "registry.example/hello@sha256:00")
 	if err != nil {
 		t.Fatal(err)
@@ -115,6 +115,21 @@ func TestImageName(t *testing.T) {
 	} {
 		if got := imageName(reference); got != want {
 			t.Errorf("imageName(%q) = %q, want %q", reference, got, want)
+		}
+	}
+}
+
+func TestPortFlag(t *testing.T) {
+	for text, want := range map[string]portFlag{
+		"8080": {"", 8080}, "1": {"", 1}, "65535": {"", 65535}, "h2c:8080": {"h2c", 8080}, "http1:80": {"http1", 80},
+		"0": {}, "65536": {}, "x": {}, "": {}, "h2c": {}, "h2c:": {}, ":80": {}, "grpc:80": {}, "H2C:80": {}, "h2c:80:90": {}, "h2c:-1": {},
+	} {
+		var got portFlag
+		if err := got.Set(text); (err == nil) != (want.number != 0) || got != want {
+			t.Errorf("--port %q: %+v, %v; want %+v", text, got, err, want)
+		}
+		if want.number != 0 && got.String() != text {
+			t.Errorf("--port %q is shown as %q", text, got.String())
 		}
 	}
 }

@@ -24,10 +24,11 @@ const noDaemon = "no daemon is running"
 func mistakes() map[string][]mistake {
 	return map[string][]mistake{
 		"run": {{"a b", 2, "takes one path or image"}, {". --env =x", 2, "env"}, {". --scale 3..1", 2, "scale"}, {"./nothing", 1, "nothing"},
-			{". --port 70000", 2, "port"}, {". --memory much", 2, "much"}, {". --name 1_", 2, "1_"}, {". --isolation full", 2, "full"}},
+			{". --port 70000", 2, "port"}, {". --port grpc:80", 2, "h2c or http1"}, {". --port h2c:", 2, "not a port"}, {"image --package x", 2, "--package is for a folder"},
+			{"static --package ./x", 2, "means nothing to the static builder"}, {". --builder no", 2, "no builder is called"}, {". --build-arg A=b", 2, "means nothing to the go builder"}, {". --memory much", 2, "much"}, {". --name 1_", 2, "1_"}, {". --isolation full", 2, "full"}},
 		"deploy":       {{".", 1, noDaemon}, {". --concurrency -1", 2, "concurrency"}, {". --wait soon", 2, "soon"}},
-		"build":        {{".", 1, noDaemon}, {"a b", 2, "argument"}, {". --explain -o xml", 2, "xml"}, {"nowhere --explain", 1, "nowhere"}},
-		"dev":          {{"a b", 2, "argument"}, {"nowhere", 2, "nowhere"}},
+		"build":        {{".", 1, noDaemon}, {"a b", 2, "argument"}, {". --explain -o xml", 2, "xml"}, {"static --package x", 2, "static builder"}, {"nowhere --explain", 1, "nowhere"}},
+		"dev":          {{"a b", 2, "argument"}, {"static --package x", 2, "static builder"}, {"nowhere", 2, "nowhere"}},
 		"up":           {{"-d -f nowhere", 2, "nowhere"}, {"-d -f bare", 1, "there is no compose.yaml"}, {"-d -f compose.yaml", 1, "imagee"}, {"x", 2, "takes 0 arguments"}},
 		"down":         {{"-f nowhere", 2, "nowhere"}, {"x", 2, "takes 0 arguments"}},
 		"list":         {{"", 1, noDaemon}, {"x", 2, "takes 0 arguments"}, {"-o xml", 2, "xml"}},
@@ -86,8 +87,12 @@ func TestMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Chdir(filepath.Join(home, "app"))
+	if err := os.Mkdir("static", 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for name, text := range map[string]string{
 		"compose.yaml": "services: {a: {imagee: x}}", "service.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n", "main.go": "package main\n", "go.mod": "module a\n",
+		"static/index.html": "hello",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

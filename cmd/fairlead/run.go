@@ -102,6 +102,9 @@ func (r *runner) run(cmd *cobra.Command, argument string) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := r.options.check(argument, path, isPath); err != nil {
+		return err
+	}
 	if r.print && !isPath {
 		return r.printManifest(service)
 	}

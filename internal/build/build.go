@@ -149,6 +149,9 @@ func Build(ctx context.Context, q Request) (Result, error) {
 		q.Platforms = []Platform{"linux/" + runtime.GOARCH}
 	}
 	chosen, why, err := choose(q)
+	if err == nil {
+		err = checkOptions(q, chosen.name, why)
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -184,7 +187,7 @@ func choose(q Request) (builder, string, error) {
 	if q.Builder != "" {
 		i := slices.IndexFunc(all, func(b builder) bool { return b.name == q.Builder })
 		if i < 0 {
-			return builder{}, "", fmt.Errorf("build: no builder is called %q: use one of %s", q.Builder, strings.Join(Builders(), ", "))
+			return builder{}, "", &OptionError{fmt.Sprintf("no builder is called %q", q.Builder), "--builder " + strings.Join(Builders(), ", or ")}
 		}
 		return all[i], "asked for", nil
 	}

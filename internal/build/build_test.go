@@ -119,7 +119,7 @@ func TestGoMainPackage(t *testing.T) {
 	}
 	delete(files, "cmd/hello/main.go")
 	_, err := build.Build(t.Context(), build.Request{Dir: writeFiles(t, files)})
-	if err == nil || !strings.Contains(err.Error(), "name one of ./cmd/aside, ./tools") {
+	if err == nil || !strings.Contains(err.Error(), "there are 2 main packages: ./cmd/aside, ./tools") {
 		t.Errorf("two programs of other names: %v", err)
 	}
 }

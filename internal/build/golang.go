@@ -85,11 +85,7 @@ func (j *job) goList(ctx context.Context, pattern string) ([]goPackage, error) {
 
 // mainPackage finds the one package to build.
 func (j *job) mainPackage(ctx context.Context) (goPackage, error) {
-	pattern := j.Go.Package
-	if pattern == "" {
-		pattern = "."
-	}
-	found, err := j.goList(ctx, pattern)
+	found, err := j.goList(ctx, packagePattern(j.Dir, j.Go.Package))
 	if err != nil {
 		return goPackage{}, err
 	}
@@ -100,7 +96,10 @@ func (j *job) mainPackage(ctx context.Context) (goPackage, error) {
 	}
 	switch len(found) {
 	case 0:
-		return goPackage{}, errors.New("there is no main package in it: give the folder of one")
+		if j.Go.Package != "" {
+			return goPackage{}, &OptionError{j.Go.Package + " is no main package", "go list -f '{{.Name}} {{.ImportPath}}' ./... shows the packages; name one whose name is main"}
+		}
+		return goPackage{}, &OptionError{"there is no main package in it", "the folder of one"}
 	case 1:
 		return found[0], nil
 	}
@@ -116,7 +115,9 @@ func (j *job) mainPackage(ctx context.Context) (goPackage, error) {
 		}
 		names = append(names, "./"+rel)
 	}
-	return goPackage{}, fmt.Errorf("there are %d main packages: name one of %s", len(names), strings.Join(names, ", "))
+	return goPackage{}, &OptionError{
+		fmt.Sprintf("there are %d main packages: %s", len(names), strings.Join(names, ", ")), "--package " + strings.Join(names, ", or "),
+	}
 }
 
 // moduleName is the last element of the module's path that is not a major version: "app" of example.com/app/v2.
