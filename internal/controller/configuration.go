@@ -18,10 +18,13 @@ import (
 
 func (c *Controller) configurationKind() kind[*v1.Configuration] {
 	return kind[*v1.Configuration]{
-		wrote:  c.wrote.configurations,
-		copy:   (*v1.Configuration).DeepCopy,
-		status: func(o *v1.Configuration) any { return &o.Status },
-		move:   func(from, onto *v1.Configuration) { onto.Status = from.Status },
+		wrote: c.wrote.configurations,
+		again: c.configurationQueue,
+		// A service waits with its route until the name of the revision is known to be free.
+		awaited: func(o *v1.Configuration) bool { return o.Spec.GetTemplate().Name != "" },
+		copy:    (*v1.Configuration).DeepCopy,
+		status:  func(o *v1.Configuration) any { return &o.Status },
+		move:    func(from, onto *v1.Configuration) { onto.Status = from.Status },
 		update: func(ctx context.Context, o *v1.Configuration) (*v1.Configuration, error) {
 			return c.serving.ServingV1().Configurations(o.Namespace).UpdateStatus(ctx, o, metav1.UpdateOptions{})
 		},

@@ -29,8 +29,12 @@ func (c *Controller) labelRoute(ctx context.Context, route *v1.Route) error {
 	return c.markRouted(ctx, key{Namespace: route.Namespace, Name: route.Name}, use, false)
 }
 
-// unlabelRoute takes a route that is gone off everything.
+// unlabelRoute takes a route that is gone off everything. One that belongs to a service is not here yet, or made again: what the service makes
+// names its route from the start.
 func (c *Controller) unlabelRoute(ctx context.Context, route key) error {
+	if service, err := c.listers.services.Services(route.Namespace).Get(route.Name); err == nil && service.DeletionTimestamp == nil {
+		return nil
+	}
 	return c.markRouted(ctx, route, routed{}, true)
 }
 

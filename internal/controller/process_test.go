@@ -1,8 +1,11 @@
 package controller
 
 import (
+	"log/slog"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -34,5 +37,64 @@ func TestWritten(t *testing.T) {
 	w.forget(key{Namespace: "n", Name: "r"})
 	if len(w.objects) != 0 {
 		t.Error("an object that is gone is remembered")
+	}
+}
+
+// TestUnknownIsPutOff holds that a status is written at once when Ready becomes known, or was, and otherwise after a while.
+func TestUnknownIsPutOff(t *testing.T) {
+	now := time.Unix(1000, 0)
+	c := &Controller{now: func() time.Time { return now }, log: slog.New(slog.DiscardHandler)}
+	c.makeQueues()
+	w := newWritten[*v1.Revision]()
+	k := kind[*v1.Revision]{wrote: w, again: c.revisionQueue}
+	revision := func(observed int64, ready corev1.ConditionStatus) *v1.Revision {
+		r := &v1.Revision{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "r", Generation: 2}}
+		r.Status.ObservedGeneration = observed
+		r.Status.InitializeConditions()
+		switch ready {
+		case corev1.ConditionTrue:
+			r.Status.MarkContainerHealthyTrue()
+			r.Status.MarkResourcesAvailableTrue()
+		case corev1.ConditionFalse:
+			r.Status.MarkContainerHealthyFalse("ExitCode1", "")
+		}
+		return r
+	}
+	none, unknown := &v1.Revision{}, revision(2, corev1.ConditionUnknown)
+	for _, step := range []struct {
+		what       string
+		stored     *v1.Revision
+		ready      corev1.ConditionStatus
+		after      time.Duration
+		busy, want bool
+	}{
+		{"nothing is known yet", none, corev1.ConditionUnknown, 0, false, true},
+		{"it is ready", none, corev1.ConditionTrue, 0, false, false},
+		{"it has failed", none, corev1.ConditionFalse, 0, false, false},
+		{"still nothing is known", unknown, corev1.ConditionUnknown, 0, false, true},
+		{"it is not ready any more", revision(2, corev1.ConditionTrue), corev1.ConditionUnknown, 0, false, false},
+		{"a new generation", revision(1, corev1.ConditionUnknown), corev1.ConditionUnknown, 0, false, false},
+		{"nothing was known for a while", none, corev1.ConditionUnknown, unknownPause, false, false},
+		{"but others are on their way, too", none, corev1.ConditionUnknown, 0, true, true},
+		{"and something was told", unknown, corev1.ConditionUnknown, 0, true, false},
+		{"but not for ever", none, corev1.ConditionUnknown, backlogLatest, true, false},
+	} {
+		now = now.Add(step.after)
+		for i := range backlogAt {
+			if step.busy {
+				c.routeQueue.addName("n", string(rune('a'+i)))
+			}
+		}
+		if got := putOff(c, k, step.stored, revision(2, step.ready)); got != step.want {
+			t.Errorf("%s: put off %t, want %t", step.what, got, step.want)
+		}
+	}
+	w.forget(key{Namespace: "n", Name: "r"})
+	if len(w.putOff) != 0 {
+		t.Error("an object that is gone is remembered")
+	}
+	k.awaited = func(*v1.Revision) bool { return true }
+	if putOff(c, k, none, unknown) {
+		t.Error("a status that others wait for is put off")
 	}
 }

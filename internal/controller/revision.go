@@ -17,6 +17,7 @@ import (
 func (c *Controller) revisionKind() kind[*v1.Revision] {
 	return kind[*v1.Revision]{
 		wrote:  c.wrote.revisions,
+		again:  c.revisionQueue,
 		copy:   (*v1.Revision).DeepCopy,
 		status: func(o *v1.Revision) any { return &o.Status },
 		move:   func(from, onto *v1.Revision) { onto.Status = from.Status },

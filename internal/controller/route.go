@@ -28,6 +28,7 @@ import (
 func (c *Controller) routeKind() kind[*v1.Route] {
 	return kind[*v1.Route]{
 		wrote:  c.wrote.routes,
+		again:  c.routeQueue,
 		copy:   (*v1.Route).DeepCopy,
 		status: func(o *v1.Route) any { return &o.Status },
 		move:   func(from, onto *v1.Route) { onto.Status = from.Status },

@@ -19,6 +19,7 @@ import (
 func (c *Controller) serviceKind() kind[*v1.Service] {
 	return kind[*v1.Service]{
 		wrote:  c.wrote.services,
+		again:  c.serviceQueue,
 		copy:   (*v1.Service).DeepCopy,
 		status: func(s *v1.Service) any { return &s.Status },
 		move:   func(from, onto *v1.Service) { onto.Status = from.Status },

@@ -55,12 +55,16 @@ func object(t *testing.T, manifest string) *unstructured.Unstructured {
 }
 
 func write(ctx context.Context, p *Plugin, kind schema.GroupVersionKind, object, old runtime.Object, subresource string) error {
+	return writeAs(ctx, "ada", p, kind, object, old, subresource)
+}
+
+func writeAs(ctx context.Context, writer string, p *Plugin, kind schema.GroupVersionKind, object, old runtime.Object, subresource string) error {
 	op := admission.Update
 	if old == nil {
 		op = admission.Create
 	}
 	a := admission.NewAttributesRecord(object, old, kind, "default", "hello", schema.GroupVersionResource{Group: kind.Group, Version: kind.Version},
-		subresource, op, nil, false, &user.DefaultInfo{Name: "ada"})
+		subresource, op, nil, false, &user.DefaultInfo{Name: writer})
 	if err := p.Admit(ctx, a, nil); err != nil {
 		return err
 	}
@@ -120,6 +124,21 @@ func TestStatusAndOtherKinds(t *testing.T) {
 	}
 	if len(other.Object) != len(before.Object) || other.GetAnnotations() != nil {
 		t.Errorf("a foreign kind was changed: %v", other.Object)
+	}
+}
+
+// TestOwnStatusIsLeftAlone holds that a status is looked at unless this process writes it, and everything else in any case.
+func TestOwnStatusIsLeftAlone(t *testing.T) {
+	bad := object(t, strings.Replace(service, "spec:\n", "status: {observedGeneration: one}\nspec:\n", 1))
+	stored := object(t, service)
+	for writer, refused := range map[string]bool{"ada": true, user.APIServerUser: false} {
+		if err := writeAs(t.Context(), writer, newPlugin(t), serviceKind, bad.DeepCopy(), stored, "status"); (err != nil) != refused {
+			t.Errorf("a status of the wrong form by %s: %v", writer, err)
+		}
+	}
+	tty := object(t, strings.Replace(service, "- image: example.com/hello", "- {image: example.com/hello, tty: true}", 1))
+	if err := writeAs(t.Context(), user.APIServerUser, newPlugin(t), serviceKind, tty, nil, ""); err == nil {
+		t.Error("this process may write a service that nobody else may")
 	}
 }
 
