@@ -45,7 +45,8 @@ type Resolved struct {
 func (r Resolved) String() string { return r.Repository + "@" + r.Digest.String() }
 
 // Resolve pins a reference to a digest, and pulls the image when the policy says so. A reference without a registry,
-// or with one of Config.Hosts, is looked up locally first. The error wraps ErrNotFound when there is no such image.
+// or with one of Config.Hosts, is looked up locally first; so is one by digest whose registry was among Config.Hosts once. The error
+// wraps ErrNotFound when there is no such image.
 func (s *Store) Resolve(ctx context.Context, q ResolveRequest) (Resolved, error) {
 	asked, err := ParseReference(q.Reference)
 	if err != nil {
@@ -68,7 +69,7 @@ func (s *Store) Resolve(ctx context.Context, q ResolveRequest) (Resolved, error)
 		desc, err := s.lookup(repo.name, orDefaultTag(r), r.Digest)
 		if err == nil {
 			res.Digest = desc.Digest
-			return res, s.complete(ctx, r, desc.Digest, own, q)
+			return res, s.complete(ctx, r, desc.Digest, own || repo.name == r.Path && s.wasOwn(r), q)
 		}
 		if !errors.Is(err, ErrNotFound) {
 			return Resolved{}, err
@@ -82,6 +83,9 @@ func (s *Store) Resolve(ctx context.Context, q ResolveRequest) (Resolved, error)
 	}
 	res.Local = false
 	res.Digest, err = s.pull(ctx, r.remote(), q)
+	if err != nil && slices.Contains(s.past, r.Host) {
+		err = &movedError{err, r.Host, s.conf.Hosts}
+	}
 	return res, err
 }
 
@@ -103,7 +107,7 @@ func (s *Store) localNames(r Reference, own bool) []localName {
 		return []localName{{name: r.Path}}
 	}
 	var names []localName
-	if r.Host == "" {
+	if r.Host == "" || s.wasOwn(r) {
 		names = append(names, localName{name: r.Path})
 	}
 	return append(names, localName{name: r.remote().Repository(), pulled: true})

@@ -32,7 +32,7 @@ type Config struct {
 	// Dir is the store's folder. It is made if missing and belongs to the store alone.
 	Dir string
 	// Hosts are the registry names ("127.0.0.1:5000", "localhost:5000") that mean this store. A reference with such a
-	// host, or without any, is looked up here first.
+	// host, or without any, is looked up here first. They are remembered: a reference by digest, with a host of before, is looked up here too.
 	Hosts []string
 	// Aliases rewrite references before anything else, longest prefix first.
 	Aliases []Alias
@@ -64,6 +64,7 @@ type Store struct {
 	layout *layout
 	met    *metrics
 	now    func() time.Time
+	past   []string // hosts that meant this store once
 
 	// mu guards the catalog and every decision whether a blob stays on disk.
 	mu      sync.RWMutex
@@ -99,7 +100,10 @@ func New(c Config) (*Store, error) {
 	}
 	s := &Store{conf: c, log: c.Logger, layout: l, now: time.Now, met: newMetrics(c.Registerer)}
 	s.blobs.layout = l
-	if err := s.open(); err != nil {
+	if s.past, err = l.rememberHosts(c.Hosts); err == nil {
+		err = s.open()
+	}
+	if err != nil {
 		l.close()
 		return nil, err
 	}
