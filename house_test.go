@@ -26,6 +26,7 @@ var layers = map[string]int{
 	"internal/knative":    0,
 	"internal/cloudevent": 0,
 	"internal/autoscale":  0,
+	"internal/quota":      0,
 	"internal/store":      1,
 	"internal/oci":        1,
 	"internal/telemetry":  1,
