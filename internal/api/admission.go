@@ -27,13 +27,14 @@ import (
 	"k8s.io/client-go/restmapper"
 
 	"github.com/fairlead-dev/fairlead/internal/api/access"
+	"github.com/fairlead-dev/fairlead/internal/api/quotas"
 )
 
 // mapperRefresh is how old the list of kinds may get that policies with parameters look in.
 const mapperRefresh = 30 * time.Second
 
 // admission asks, in this order: whether the namespace takes writes, what Config brings, mutating webhooks, policies,
-// validating webhooks. Everything that changes an object comes before everything that only looks.
+// validating webhooks, quotas. Everything that changes an object comes before everything that only looks.
 func (c *chain) admission(config *genericapiserver.RecommendedConfig) (admission.Interface, error) {
 	plugins := admission.NewPlugins()
 	var names []string
@@ -57,6 +58,7 @@ func (c *chain) admission(config *genericapiserver.RecommendedConfig) (admission
 	add("MutatingAdmissionWebhook", func() (admission.Interface, error) { return mutatinghooks.NewMutatingWebhook(nil) })
 	add("ValidatingAdmissionPolicy", func() (admission.Interface, error) { return validating.NewPlugin(nil), nil })
 	add("ValidatingAdmissionWebhook", func() (admission.Interface, error) { return validatinghooks.NewValidatingAdmissionWebhook(nil) })
+	add("ResourceQuota", func() (admission.Interface, error) { return &quotas.DryRun{Ledger: c.server.cfg.Quotas}, nil })
 	initializers, err := c.admissionInitializers(config)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/fairlead-dev/fairlead/internal/api/kinds"
+	"github.com/fairlead-dev/fairlead/internal/api/quotas"
 )
 
 const (
@@ -38,6 +39,8 @@ type backend struct {
 	client *kubernetes.Client
 	// codec gives the codec in which a resource is stored.
 	codec func(schema.GroupResource) runtime.Codec
+	// quotas counts what is written.
+	quotas *quotas.Keeper
 }
 
 func dialStore(endpoint string) (*kubernetes.Client, error) {
@@ -81,7 +84,7 @@ func (b *backend) open(config *storagebackend.ConfigForResource, prefix string, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("api: open storage of %s: %w", config.GroupResource, err)
 	}
-	return told{apart{raw, config.GroupResource.String()}}, sync.OnceFunc(raw.Close), nil
+	return told{b.quotas.Wrap(apart{raw, config.GroupResource.String()}, config.GroupResource)}, sync.OnceFunc(raw.Close), nil
 }
 
 // customCodec stores custom resources, as upstream does, in JSON.

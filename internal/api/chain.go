@@ -26,6 +26,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/api/kinds"
 	generated "github.com/fairlead-dev/fairlead/internal/api/openapi"
+	"github.com/fairlead-dev/fairlead/internal/api/quotas"
 )
 
 // chain is the two servers of the API: the core kinds, and behind them the custom resources.
@@ -40,6 +41,7 @@ type chain struct {
 	streams    *streams
 	guard      *guard
 	services   *services
+	quotas     *quotas.Keeper
 }
 
 // preparedServer is what PrepareRun returns; upstream does not export its type.
@@ -57,6 +59,7 @@ func (s *Server) build() (*chain, error) {
 	if c.etcd, err = dialStore(s.cfg.Etcd); err != nil {
 		return nil, err
 	}
+	c.quotas = quotas.New(quotas.Config{Ledger: s.cfg.Quotas, Etcd: c.etcd.Client, Prefix: keyPrefix, Codec: c.codec(schema.GroupResource{}), Logger: s.cfg.Logger})
 	if err := c.buildServers(); err != nil {
 		return nil, errors.Join(err, c.etcd.Close())
 	}
@@ -111,7 +114,7 @@ func (c *chain) config() (*genericapiserver.RecommendedConfig, error) {
 	}
 	c.informers = informers.NewSharedInformerFactory(client, 0)
 	config.SharedInformerFactory = c.informers
-	config.RESTOptionsGetter = &backend{client: c.etcd, codec: c.codec}
+	config.RESTOptionsGetter = &backend{client: c.etcd, codec: c.codec, quotas: c.quotas}
 	if c.guard, err = c.newGuard(client); err != nil {
 		return nil, err
 	}
@@ -153,13 +156,13 @@ func (c *chain) buildExtensions(config genericapiserver.RecommendedConfig) error
 	config.Serializer = apiextensions.Codecs
 	config.PostStartHooks = map[string]genericapiserver.PostStartHookConfigEntry{} // the core server runs them
 	config.MergedResourceConfig = apiextensions.DefaultAPIResourceConfigSource()
-	config.RESTOptionsGetter = &backend{client: c.etcd, codec: func(schema.GroupResource) runtime.Codec {
+	config.RESTOptionsGetter = &backend{client: c.etcd, quotas: c.quotas, codec: func(schema.GroupResource) runtime.Codec {
 		return apiextensions.Codecs.LegacyCodec(apiextensionsv1.SchemeGroupVersion)
 	}}
 	extensions := &apiextensions.Config{
 		GenericConfig: &config,
 		ExtraConfig: apiextensions.ExtraConfig{
-			CRDRESTOptionsGetter: &backend{client: c.etcd, codec: customCodec},
+			CRDRESTOptionsGetter: &backend{client: c.etcd, codec: customCodec, quotas: c.quotas},
 			MasterCount:          1,
 			ServiceResolver:      c.services,
 			AuthResolverWrapper:  hookAuthentication(&config),

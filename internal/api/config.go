@@ -15,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/fairlead-dev/fairlead/internal/quota"
 )
 
 // Config says what a Server serves and where. Dir and Etcd are required.
@@ -48,6 +50,8 @@ type Config struct {
 	EventTTL time.Duration
 	// Audit is the log of who asked for what.
 	Audit AuditLog
+	// Quotas is the ledger that ResourceQuotas are kept by, which whoever makes instances shares; nil makes one.
+	Quotas *quota.Ledger
 	// Live answers pods/log, pods/exec, pods/attach and pods/portforward; nil answers 501 to them.
 	Live Live
 	// Version is the server's version for kubectl version, such as "v0.1.0"; empty is "v0.0.0".
@@ -139,6 +143,9 @@ func (c Config) complete() (Config, error) {
 	var err error
 	if c.Audit, err = c.Audit.check(); err != nil {
 		return c, err
+	}
+	if c.Quotas == nil {
+		c.Quotas = quota.New()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

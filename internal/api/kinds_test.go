@@ -25,6 +25,7 @@ v1 services: {spec: {type: NodePort, ports: [{port: 80, nodePort: 8080}]}}
 v1 endpoints: {subsets: [{addresses: [{ip: 10.0.0.1}], ports: [{port: 80}]}]}
 v1 serviceaccounts: {}
 v1 persistentvolumeclaims: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}
+v1 resourcequotas: {spec: {hard: {pods: "3", limits.memory: 1Gi, count/services.serving.knative.dev: "2"}}}
 v1 events: {involvedObject: {kind: Pod, name: p, namespace: default}, reason: R, message: m, type: Normal}
 events.k8s.io/v1 events: {eventTime: "2026-01-01T00:00:00.000000Z", reportingController: x/y, reportingInstance: i, action: A, reason: R, type: Normal, note: note, regarding: {kind: Pod, name: p, namespace: default}}
 v1 pods: {spec: {containers: [{name: c, image: "a:v1"}]}}

@@ -126,6 +126,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	defer chain.close()
+	if err := chain.quotas.Begin(ctx); err != nil {
+		return ignoreEnd(ctx, err)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return servePlain(ctx, s.loopback, chain.core.Handler) })
 	group.Go(func() error { return servePlain(ctx, chain.streams.listener, chain.streams) })
@@ -151,6 +154,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 		ready()
 		group.Go(func() error { settle(ctx); return nil })
+		group.Go(func() error { chain.quotas.Run(ctx, keeper.Client()); return nil })
 		return keeper.Run(ctx, func() {})
 	})
 	return group.Wait()

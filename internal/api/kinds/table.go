@@ -89,6 +89,8 @@ func coreRows() []*row {
 			columns: serviceAccountColumns()},
 		{gvk: gv.WithKind("PersistentVolumeClaim"), plural: "persistentvolumeclaims", singular: "persistentvolumeclaim", short: []string{"pvc"}, namespaced: true,
 			object: &corev1.PersistentVolumeClaim{}, list: &corev1.PersistentVolumeClaimList{}, status: true, validate: validateClaim, columns: claimColumns()},
+		{gvk: gv.WithKind("ResourceQuota"), plural: "resourcequotas", singular: "resourcequota", short: []string{"quota"}, namespaced: true,
+			object: &corev1.ResourceQuota{}, list: &corev1.ResourceQuotaList{}, status: true, validate: validateQuota, columns: quotaColumns()},
 		{gvk: gv.WithKind("Event"), plural: "events", singular: "event", short: []string{"ev"}, namespaced: true, object: &corev1.Event{}, list: &corev1.EventList{},
 			fields: eventFields(), expires: true, validate: validateEvent, columns: eventColumns()},
 		{gvk: gv.WithKind("Pod"), plural: "pods", singular: "pod", short: []string{"po"}, categories: []string{"all"}, namespaced: true, object: &corev1.Pod{}, list: &corev1.PodList{},

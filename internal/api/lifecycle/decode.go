@@ -52,6 +52,12 @@ func decode(value []byte) (facts, error) {
 	return factsOf(&m), nil
 }
 
+// ReadUID reads the UID of an object from its stored value, in either form.
+func ReadUID(value []byte) (types.UID, error) {
+	f, err := decode(value)
+	return f.uid, err
+}
+
 func factsOf(m *metav1.ObjectMeta) facts {
 	f := facts{
 		uid:        m.UID,

@@ -98,6 +98,9 @@ func New(cfg Config) (*Keeper, error) {
 	return k, nil
 }
 
+// Client is the client with which the Keeper makes its changes.
+func (k *Keeper) Client() kubernetes.Interface { return k.client }
+
 // Run follows the store until ctx ends. It calls ready when everything that is stored has been seen once.
 func (k *Keeper) Run(ctx context.Context, ready func()) error {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[task](5*time.Millisecond, retryMax)
