@@ -245,7 +245,7 @@ compare: build ## measure the way to the first answer against Debian's docker, p
 	$(GO) run ./test/compare -binary bin/fairlead -rounds $(ROUNDS) -page docs/explanation/compared.md
 
 # Tests of upstream's end-to-end suite that ask for what only its own installation has; docs/reference/conformance.md says what.
-E2E_SKIP := ^TestEgressTraffic$$|^TestQueueSideCarResourceLimit$$|^TestRequestLogs$$|^TestResourceQuotaError$$|^TestCallToPublicService$$/^external_address$$
+E2E_SKIP := ^TestEgressTraffic$$|^TestQueueSideCarResourceLimit$$|^TestRequestLogs$$|^TestCallToPublicService$$/^external_address$$
 
 .PHONY: conformance-e2e
 conformance-e2e: setup build ## run Knative Serving's own end-to-end suites against bin/fairlead, about ten minutes

@@ -24,6 +24,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/gateway"
 	"github.com/fairlead-dev/fairlead/internal/oci"
+	"github.com/fairlead-dev/fairlead/internal/quota"
 	"github.com/fairlead-dev/fairlead/internal/sandbox"
 )
 
@@ -53,6 +54,8 @@ type Config struct {
 	// Spares is how many revisions at zero are kept a created instance for, the most recently used ones. 0: a number for the memory of the
 	// machine; less: none.
 	Spares int
+	// Quotas is the ledger that the API keeps the ResourceQuotas in; nil knows of none.
+	Quotas *quota.Ledger
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -106,6 +109,9 @@ func New(conf Config) (*Controller, error) {
 	}
 	if conf.Ports == nil {
 		conf.Ports = plainPorts{}
+	}
+	if conf.Quotas == nil {
+		conf.Quotas = quota.New()
 	}
 	if conf.Logger == nil {
 		conf.Logger = slog.New(slog.DiscardHandler)

@@ -8,6 +8,7 @@ import (
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/fairlead-dev/fairlead/internal/autoscale"
+	"github.com/fairlead-dev/fairlead/internal/quota"
 )
 
 // plan is what a revision's scaler works by. It is never changed after it was handed over; the reconciler hands over
@@ -31,6 +32,8 @@ type plan struct {
 	version string
 	// needs is what one instance takes of the machine.
 	needs demand
+	// claim is what one instance takes of the quotas of its namespace.
+	claim *quota.Claim
 }
 
 // demand is what an instance asks of the machine: the sum of its containers' requests.

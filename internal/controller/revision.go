@@ -12,6 +12,7 @@ import (
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/fairlead-dev/fairlead/internal/autoscale"
+	"github.com/fairlead-dev/fairlead/internal/quota"
 )
 
 func (c *Controller) revisionKind() kind[*v1.Revision] {
@@ -101,7 +102,7 @@ func (c *Controller) tellInstances(rev *v1.Revision, p *plan, state *scaleState)
 		}
 	}
 	if state.ready == 0 && state.refused {
-		rev.Status.MarkResourcesAvailableFalse("FailedCreate", state.waiting)
+		rev.Status.MarkResourcesAvailableFalse(failedCreate, state.waiting)
 	} else if state.waiting != "" && state.ready == 0 && state.exceeded {
 		rev.Status.MarkResourcesAvailableFalse("CreateContainerConfigError", state.waiting)
 	}
@@ -130,6 +131,7 @@ func (c *Controller) makePlan(rev *v1.Revision) *plan {
 		deadline:   progressDeadline(rev, s),
 		freeze:     strings.EqualFold(rev.Annotations[idleAnnotation], "freeze"),
 		needs:      demandOf(&deployment.Spec.Template.Spec, true),
+		claim:      quota.OfPod(&corev1.Pod{Spec: deployment.Spec.Template.Spec}, queueContainer),
 	}
 	for _, list := range [][]v1.ContainerStatus{rev.Status.ContainerStatuses, rev.Status.InitContainerStatuses} {
 		for _, status := range list {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/autoscale"
 	"github.com/fairlead-dev/fairlead/internal/gateway"
+	"github.com/fairlead-dev/fairlead/internal/quota"
 	"github.com/fairlead-dev/fairlead/internal/sandbox"
 )
 
@@ -48,6 +49,7 @@ type scaler struct {
 	router   router
 	maker    boxMaker
 	capacity *capacity
+	quotas   *quota.Ledger
 	spares   *sparePool               // nil: there is no bound
 	claim    spareClaim               // in spares
 	changed  func(key, time.Duration) // to be told after a while
@@ -66,7 +68,9 @@ type scaler struct {
 	missing     string    // what of the machine's capacity is missing
 	waits       *waiting  // the instance for which it is missing; nil for none
 	elsewhere   *sandbox.Elsewhere
-	short       bool // too little burst capacity
+	denied      string   // which quota forbids the next instance, in the words of Kubernetes
+	turned      *waiting // that instance; nil for none
+	short       bool     // too little burst capacity
 	makeErr     error
 	makePause   time.Duration
 	makeAfter   time.Time
@@ -125,6 +129,7 @@ func notify(c chan<- struct{}) {
 func (s *scaler) run(ctx context.Context) {
 	defer close(s.ended)
 	defer s.capacity.forget(s.kick)
+	defer s.quotas.Forget(s.key.Namespace, s.kick)
 	s.claim.kick = s.kick
 	defer s.spares.drop(&s.claim)
 	defer s.spares.hurry(&s.claim, false)

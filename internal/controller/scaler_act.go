@@ -38,10 +38,9 @@ func (s *scaler) nextIdentity() (id identity, waited bool) {
 }
 
 // make begins to create an instance. It becomes a spare unless wanted is set meanwhile.
-func (s *scaler) make(ctx context.Context, now time.Time) *instance {
+func (s *scaler) make(ctx context.Context, now time.Time, id identity, waited bool) *instance {
 	p := s.plan
-	i := &instance{phase: phaseMaking, version: p.version, created: now}
-	i.identity, i.waited = s.nextIdentity()
+	i := &instance{identity: id, waited: waited, phase: phaseMaking, version: p.version, created: now}
 	s.instances = append(s.instances, i)
 	s.jobs.Go(func() {
 		b, err := s.maker.makeBox(ctx, p, i.identity)
@@ -174,6 +173,7 @@ func (s *scaler) remove(i *instance) {
 		i.cancel()
 	}
 	s.unreserve(i)
+	s.quotas.Drop(s.object(i.identity))
 	s.instances = slices.DeleteFunc(s.instances, func(o *instance) bool { return o == i })
 }
 

@@ -27,6 +27,7 @@ func (s *scaler) step(ctx context.Context) time.Duration {
 		return 0
 	}
 	s.measure(ctx, now)
+	s.reconsider()
 	s.decide(now)
 	s.judge(now)
 	s.scaleUp(ctx, now)
@@ -56,6 +57,7 @@ func (s *scaler) takePlan() {
 	s.auto = autoscale.New(p.spec, ready, now)
 	s.want = int32(s.count((*instance).serves)) //nolint:gosec // far below
 	s.initialized = p.initialized || p.spec.Initial == 0
+	s.charge()
 	s.sampled = now
 }
 
@@ -110,11 +112,7 @@ func (s *scaler) judge(now time.Time) {
 	}
 	if now.Sub(s.stuck) >= s.plan.deadline {
 		s.exceeded, s.want = true, 0
-		reason := "no instance became ready in time"
-		if s.elsewhere != nil {
-			reason += ": " + s.elsewhere.String()
-		}
-		s.router.SetFailed(s.backend, reason)
+		s.router.SetFailed(s.backend, s.lateness())
 	}
 }
 
@@ -133,6 +131,7 @@ func (s *scaler) proof() int32 {
 // scaleUp thaws, starts and makes instances until enough serve.
 func (s *scaler) scaleUp(ctx context.Context, now time.Time) {
 	s.missing = ""
+	s.forgive()
 	defer func() {
 		if s.missing == "" {
 			s.waits = nil
@@ -149,14 +148,19 @@ func (s *scaler) scaleUp(ctx context.Context, now time.Time) {
 		if spare == nil && now.Before(s.makeAfter) {
 			return
 		}
+		id, waited := s.candidate(spare)
+		if !s.admit(id) {
+			return
+		}
 		missing, ok := s.capacity.reserve(s.plan.needs, s.kick)
 		if !ok {
+			s.quotas.Drop(s.object(id))
 			s.missing = missing
 			s.wait(spare, now)
 			return
 		}
 		if spare == nil {
-			spare = s.make(ctx, now)
+			spare = s.make(ctx, now, id, waited)
 		}
 		spare.reserved, spare.wanted = s.plan.needs, true
 		if spare.phase == phaseSpare {
@@ -197,6 +201,7 @@ func (s *scaler) scaleDown(ctx context.Context) {
 		case i.phase == phaseMaking:
 			i.wanted = false // becomes a spare, or leaves when it is made
 			s.unreserve(i)
+			s.quotas.Drop(s.object(i.identity))
 		case s.plan.freeze && last:
 			s.freeze(ctx, i)
 		default:
@@ -229,7 +234,8 @@ func (s *scaler) keepSpare(ctx context.Context, now time.Time) {
 	case keep == 0 || have == 0 && now.Before(s.makeAfter):
 		s.spares.drop(&s.claim)
 	case have == 0 && s.spares.ask(&s.claim, s.used):
-		s.make(ctx, now)
+		id, waited := s.nextIdentity()
+		s.make(ctx, now, id, waited)
 	}
 }
 

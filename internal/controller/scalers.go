@@ -72,7 +72,7 @@ func (s *scalerSet) start(k key, p *plan) *scaler {
 	one := &scaler{
 		key: k, backend: backend,
 		kick: make(chan struct{}, 1), woken: make(chan struct{}, 1), events: make(chan event, 16), ended: make(chan struct{}),
-		router: s.c.conf.Gateway, maker: s.c.boxes, capacity: s.c.capacity, spares: s.c.spares,
+		router: s.c.conf.Gateway, maker: s.c.boxes, capacity: s.c.capacity, quotas: s.c.conf.Quotas, spares: s.c.spares,
 		changed: s.c.revisionQueue.addAfter, report: s.c.tell, log: s.c.log, now: s.c.now,
 	}
 	one.planned.Store(p)

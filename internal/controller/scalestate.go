@@ -37,6 +37,8 @@ type scaleState struct {
 	refused bool
 	// missing says what of the machine's capacity is missing.
 	missing string
+	// denied says which quota forbids another instance.
+	denied string
 	// short says that a burst of requests would have to wait: the gateway stays in the path.
 	short bool
 	// spares counts the instances that wait to be started.
@@ -84,6 +86,7 @@ func (s *scaler) publish() {
 		exceeded:    s.exceeded,
 		floor:       max(s.plan.spec.Min, 1),
 		missing:     s.missing,
+		denied:      s.denied,
 		short:       s.short,
 	}
 	if !s.initialized {
@@ -141,7 +144,7 @@ const (
 // wake at the same time. What has changed again meanwhile is told once.
 func tellAfter(old, state *scaleState) time.Duration {
 	switch {
-	case old == nil || state.failure != nil || state.elsewhere != nil || state.exceeded || state.waiting != "" || state.missing != "":
+	case old == nil || state.failure != nil || state.elsewhere != nil || state.exceeded || state.waiting != "" || state.missing != "" || state.denied != "":
 		return 0
 	case !state.initialized:
 		return tellProving
@@ -199,8 +202,14 @@ func (s *scaleState) deploymentStatus(p *plan, since metav1.Time) appsv1.Deploym
 		available.Status, available.Reason = corev1.ConditionFalse, "MinimumReplicasUnavailable"
 		available.Message = "Deployment does not have minimum availability."
 	}
-	for _, c := range []*appsv1.DeploymentCondition{&progressing, &available} {
-		c.LastUpdateTime, c.LastTransitionTime = since, since
+	conditions := []appsv1.DeploymentCondition{available, progressing}
+	if s.denied != "" {
+		conditions = append(conditions, appsv1.DeploymentCondition{
+			Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: failedCreate, Message: s.denied,
+		})
+	}
+	for i := range conditions {
+		conditions[i].LastUpdateTime, conditions[i].LastTransitionTime = since, since
 	}
 	return appsv1.DeploymentStatus{
 		ObservedGeneration:  1,
@@ -209,7 +218,7 @@ func (s *scaleState) deploymentStatus(p *plan, since metav1.Time) appsv1.Deploym
 		ReadyReplicas:       s.ready,
 		AvailableReplicas:   s.ready,
 		UnavailableReplicas: max(s.want-s.ready, 0),
-		Conditions:          []appsv1.DeploymentCondition{available, progressing},
+		Conditions:          conditions,
 	}
 }
 

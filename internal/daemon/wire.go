@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/api"
 	"github.com/fairlead-dev/fairlead/internal/gateway"
 	"github.com/fairlead-dev/fairlead/internal/oci"
+	"github.com/fairlead-dev/fairlead/internal/quota"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
@@ -35,6 +36,7 @@ type wiring struct {
 	token    string // of the registry
 	server   *api.Server
 	client   kubernetes.Interface
+	quotas   *quota.Ledger
 	live     *lateLive
 	gateway  *gateway.Gateway
 	waker    *lateWake
@@ -51,7 +53,7 @@ func (d *Daemon) wire() error {
 		d.logger.Warn("new sockets are opened", "err", err)
 	}
 	defer listen.closeRest()
-	w := &wiring{Daemon: d, listen: listen, registry: newRegistry(), live: &lateLive{}, waker: &lateWake{}}
+	w := &wiring{Daemon: d, listen: listen, registry: newRegistry(), quotas: quota.New(), live: &lateLive{}, waker: &lateWake{}}
 	for _, step := range []func() error{w.wireStore, w.wireMetrics, w.wireAPI, w.wireImages,
 		w.wireGateway, w.wireSandbox, w.wireController, w.wireServing, w.wireInfo} {
 		if err := step(); err != nil {

@@ -158,6 +158,7 @@ func (w *wiring) wireController() error {
 		APIAddress: net.JoinHostPort(apiHost, strconv.Itoa(apiPort)), APICertificate: w.server.CA(),
 		REST: w.server.Loopback(), Images: w.images, Sandboxes: w.sandboxes, Gateway: w.gateway, Domain: w.settings.Domain,
 		GatewayAddress: host, GatewayPort: port, GatewayTLSPort: tlsPort, VolumeDir: w.path("volumes"), Spares: w.settings.Spares, Ports: w.listen.published,
+		Quotas: w.quotas,
 		Logger: w.logger.With("component", "controller"), Registerer: w.registry,
 	})
 	if err != nil {
