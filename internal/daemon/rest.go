@@ -50,32 +50,44 @@ func (r *resting) look(now heapUse) bool {
 	return true
 }
 
-// burstBytes is how much the heap may grow between two collections while so much is allocated that there would be several a second.
+// burstBytes is how much the heap may grow before a collection in a burst, and in what comes first after a rest.
 const burstBytes = 192 << 20
 
 // paceEvery is how often it is looked how much is allocated.
 const paceEvery = time.Second
 
 // pacing decides how far the heap may grow between two collections. A heap that is kept small all the time is paid for with a third of the
-// processor time of a burst, such as a thousand services applied at once; so a burst may have memory for as long as it lasts.
+// processor time of a burst, such as a thousand services applied at once; so a burst may have memory for as long as it lasts. And a daemon at
+// rest, whose heap giveBack keeps small anyway, may have as much for what comes first: a request that wakes a service does not meet a collection.
+// Only work that goes on moderately has its garbage collected sooner.
 type pacing struct {
 	allocated uint64
 	percent   int // in force
-	quiet     int // times in a row that gcPercent would have done
+	resting   int // times in a row that hardly anything was allocated
+	moderate  int // times in a row that gcPercent would have done
 }
+
+// paceCalm is for how many looks in a row something has to be so until it counts.
+const paceCalm = int(restEvery / paceEvery)
 
 // look gives the percentage that Go's collector should have, given what the heap is.
 func (p *pacing) look(now heapUse) int {
 	since := now.allocated - p.allocated
 	p.allocated = now.allocated
-	if since < now.live*gcPercent/100 { // less than one collection in this time
-		if p.quiet++; p.quiet >= int(restEvery/paceEvery) {
+	burst := max(gcPercent, int(burstBytes*100/max(now.live, 1<<20)))
+	switch {
+	case since >= now.live*gcPercent/100: // a collection and more in this time
+		p.resting, p.moderate, p.percent = 0, 0, burst
+	case since < restRate/uint64(paceCalm):
+		if p.resting++; p.resting >= paceCalm {
+			p.moderate, p.percent = 0, burst
+		}
+	default:
+		p.resting = 0
+		if p.moderate++; p.moderate >= paceCalm {
 			p.percent = gcPercent
 		}
-		return p.percent
 	}
-	p.quiet = 0
-	p.percent = max(gcPercent, int(burstBytes*100/max(now.live, 1<<20)))
 	return p.percent
 }
 

@@ -39,30 +39,29 @@ func TestHeapGrowsInBursts(t *testing.T) {
 	const mb = 1 << 20
 	p := pacing{percent: gcPercent}
 	use := heapUse{live: 100 * mb}
-	step := func(allocated uint64) int {
-		use.allocated += allocated
-		return p.look(use)
-	}
-	if got := step(10 * mb); got != gcPercent {
-		t.Errorf("at rest: %d, want %d", got, gcPercent)
-	}
-	if got, want := step(60*mb), 192; got != want {
-		t.Errorf("in a burst: %d, want %d", got, want)
-	}
-	use.live = 800 * mb
-	if got := step(600 * mb); got != gcPercent {
-		t.Errorf("in a burst with a large heap: %d, want %d", got, gcPercent)
-	}
-	use.live = 100 * mb
-	if got, want := step(60*mb), 192; got != want {
-		t.Errorf("in a burst again: %d, want %d", got, want)
-	}
-	for n := range int(restEvery/paceEvery) - 1 {
-		if got, want := step(mb), 192; got != want {
-			t.Fatalf("quiet for %d s: %d, want %d: bursts have pauses", n+1, got, want)
+	expect := func(when string, allocated uint64, times, want int) {
+		t.Helper()
+		for n := range times {
+			use.allocated += allocated
+			if got := p.look(use); got != want {
+				t.Fatalf("%s, after %d times %d MB: %d, want %d", when, n+1, allocated/mb, got, want)
+			}
 		}
 	}
-	if got := step(mb); got != gcPercent {
-		t.Errorf("after the burst: %d, want %d", got, gcPercent)
-	}
+	const moderate, heavy = 10 * mb, 60 * mb
+	expect("work right after the start", moderate, 2*paceCalm, gcPercent)
+	expect("in a burst", heavy, 1, 192)
+	use.live = 800 * mb
+	expect("in a burst with a large heap", 600*mb, 1, gcPercent)
+	use.live = 100 * mb
+	expect("in a burst again", heavy, 1, 192)
+	expect("in a pause of the burst", moderate, paceCalm-1, 192)
+	expect("when it is over", moderate, 1, gcPercent)
+	expect("not yet at rest", mb, paceCalm-1, gcPercent)
+	expect("at rest", mb, 3*paceCalm, 192)
+	expect("in what comes first after the rest", moderate, paceCalm-1, 192)
+	expect("when that goes on", moderate, 1, gcPercent)
+	expect("not yet at rest again", mb, paceCalm-1, gcPercent)
+	expect("at work before it rested", moderate, 1, gcPercent)
+	expect("not yet at rest after that", mb, paceCalm-1, gcPercent)
 }
