@@ -186,6 +186,29 @@ func TestFileSize(t *testing.T) {
 	}
 }
 
+// largest is how many bytes a file of the repository may have: data and programs are made by scripts, not kept.
+const largest = 200 << 10
+
+// TestNoLargeFiles looks at what git tracks or would take in, so that a program or a home folder that was built here by mistake is seen before it is committed.
+func TestNoLargeFiles(t *testing.T) {
+	if _, err := os.Stat(".git"); err != nil {
+		t.Skip("not a checkout")
+	}
+	out, err := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	for path := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
+		info, err := os.Lstat(path)
+		if err != nil || strings.HasPrefix(filepath.Base(path), "zz_generated") {
+			continue // removed and not committed yet, or generated
+		}
+		if info.Size() > largest {
+			t.Errorf("%s has %d KB, the limit is %d: remove it, or make it when it is needed", path, info.Size()>>10, largest>>10)
+		}
+	}
+}
+
 // TestDependenciesHaveReasons compares the direct requirements of go.mod with docs/reference/dependencies.md.
 func TestDependenciesHaveReasons(t *testing.T) {
 	out, err := exec.Command("go", "mod", "edit", "-json").Output()
