@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -34,6 +35,9 @@ func (j *job) baseImage(ctx context.Context, base string, platform Platform) (v1
 	image, fromDaemon := j.baseFromDaemon(ctx, base, platform)
 	if fromDaemon == nil {
 		return image, nil
+	}
+	if errors.Is(fromDaemon, oci.ErrUnreachable) { // by this machine, whoever asks
+		return nil, fmt.Errorf("base image %s: %w", base, fromDaemon)
 	}
 	image, err := j.baseFromRegistry(ctx, base, platform)
 	if err != nil {
@@ -71,7 +75,9 @@ func (j *job) baseFromRegistry(ctx context.Context, base string, platform Platfo
 	if err != nil {
 		return nil, err
 	}
-	options := []remote.Option{remote.WithContext(ctx), remote.WithPlatform(platformOf(platform)), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
+	options := []remote.Option{
+		remote.WithRetryBackoff(remote.Backoff{Duration: 300 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 2}), remote.WithContext(ctx), remote.WithPlatform(platformOf(platform)), remote.WithAuthFromKeychain(authn.DefaultKeychain),
+	}
 	head, err := remote.Head(ref, options...)
 	if err != nil {
 		return nil, err

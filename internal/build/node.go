@@ -20,6 +20,7 @@ const nodeBase = "docker.io/library/node:22-slim"
 // packageJSON is what matters here of a package.json.
 type packageJSON struct {
 	Name            string
+	Version         string
 	Main            string
 	Scripts         map[string]string
 	Dependencies    map[string]string
@@ -123,13 +124,17 @@ func (j *job) nodeImage(ctx context.Context, p packageJSON, start []string) (bui
 	}
 	var packages []sbomPackage
 	if lock != "" {
-		modules, err := j.nodeModules(ctx, lock)
+		locked, err := readLock(filepath.Join(j.Dir, lock))
 		if err != nil {
 			return built{}, err
 		}
-		spec.layers = append(spec.layers, modules)
-		if packages, err = npmPackages(filepath.Join(j.Dir, lock)); err != nil {
-			return built{}, err
+		packages = npmPackages(locked)
+		if len(packages) > 0 || locked == nil {
+			modules, err := j.nodeModules(ctx, lock, locked)
+			if err != nil {
+				return built{}, err
+			}
+			spec.layers = append(spec.layers, modules)
 		}
 	}
 	files, err := folderFiles(j.Dir, "app", skipUsual)
@@ -156,7 +161,7 @@ func nodeEntrypoint(start []string) []string {
 
 // nodeModules makes the layer of production dependencies. npm runs on a copy of the package's description only, unless
 // the lock names folders of the source.
-func (j *job) nodeModules(ctx context.Context, lock string) (*layer, error) {
+func (j *job) nodeModules(ctx context.Context, lock string, locked map[string]lockedPackage) (*layer, error) {
 	inputs := []string{"package.json", lock, ".npmrc"}
 	data, err := os.ReadFile(filepath.Join(j.Dir, lock))
 	if err != nil {
@@ -182,11 +187,16 @@ func (j *job) nodeModules(ctx context.Context, lock string) (*layer, error) {
 		}
 		seen = append(seen, sum)
 	}
-	npm, err := findProgram("npm")
-	if err != nil {
-		return nil, fmt.Errorf("npm is not installed: install it, or give a Dockerfile: %w", err)
-	}
+	npm, npmErr := findProgram("npm")
 	return j.cachedLayer(keyOf("npm", stamp(npm), j.Platforms[0], seen), func() ([]layerFile, func(), error) {
+		if own := j.ownModules(locked); own != nil {
+			j.say("install", "node_modules has what %s says", lock)
+			files, err := own.files(j.Dir)
+			return files, func() {}, err
+		}
+		if npmErr != nil {
+			return nil, nil, fmt.Errorf("npm is not installed: install it, or give a Dockerfile: %w", npmErr)
+		}
 		return j.npmInstall(ctx, inputs, whole)
 	})
 }
@@ -211,8 +221,9 @@ func (j *job) npmInstall(ctx context.Context, inputs []string, whole bool) ([]la
 		return fail(err)
 	}
 	j.say("install", "npm ci --omit=dev")
-	if _, err := j.run(ctx, temp, []string{"NODE_ENV=production"}, "npm", "ci", "--omit=dev", "--no-audit", "--no-fund", "--no-progress"); err != nil {
-		return fail(err)
+	args := []string{"npm", "ci", "--omit=dev", "--prefer-offline", "--no-audit", "--no-fund", "--no-progress", "--no-update-notifier"}
+	if _, err := j.run(ctx, temp, npmEnvironment(temp), args...); err != nil {
+		return fail(explainNetwork(err, "a network, or, where there is one, npm ci in the folder: the next build takes node_modules, or npm's cache"))
 	}
 	modules := filepath.Join(temp, "node_modules")
 	if err := os.MkdirAll(modules, 0o755); err != nil { // npm makes none when there is nothing to install
@@ -223,6 +234,17 @@ func (j *job) npmInstall(ctx context.Context, inputs []string, whole bool) ([]la
 		return fail(err)
 	}
 	return files, done, nil
+}
+
+// npmEnvironment has npm, which tries for minutes otherwise, give up soon where there is no network, unless the user says how it tries.
+func npmEnvironment(dir string) []string {
+	env := []string{"NODE_ENV=production"}
+	if own, err := os.ReadFile(filepath.Join(dir, ".npmrc")); err == nil && strings.Contains(string(own), "fetch-") {
+		return env
+	}
+	return append(env, unlessSet([][2]string{
+		{"npm_config_fetch_retries", "1"}, {"npm_config_fetch_retry_mintimeout", "500"}, {"npm_config_fetch_retry_maxtimeout", "1000"}, {"npm_config_fetch_timeout", "30000"},
+	})...)
 }
 
 // hostNode makes a base of this machine's node.
@@ -251,36 +273,22 @@ func (j *job) hostNode(ctx context.Context, spec *imageSpec) error {
 	return nil
 }
 
-// npmPackages reads what a lock file installs in production.
-func npmPackages(lock string) ([]sbomPackage, error) {
-	data, err := os.ReadFile(lock)
-	if err != nil {
-		return nil, err
-	}
-	var doc struct {
-		Packages map[string]struct {
-			Name, Version, Resolved string
-			License                 any
-			Dev, Link               bool
-		}
-	}
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Base(lock), err)
-	}
+// npmPackages lists what a lock installs in production.
+func npmPackages(locked map[string]lockedPackage) []sbomPackage {
 	var packages []sbomPackage
-	for path, p := range doc.Packages {
-		i := strings.LastIndex(path, "node_modules/")
+	for where, p := range locked {
+		i := strings.LastIndex(where, "node_modules/")
 		if i < 0 || p.Dev {
 			continue
 		}
 		if p.Link {
-			p = doc.Packages[p.Resolved]
+			p = locked[p.Resolved]
 		}
-		name := cmp.Or(p.Name, path[i+len("node_modules/"):])
+		name := cmp.Or(p.Name, where[i+len("node_modules/"):])
 		licence, _ := p.License.(string)
 		purl := "pkg:npm/" + strings.Replace(name, "@", "%40", 1) + "@" + p.Version
 		packages = append(packages, sbomPackage{name: name, version: p.Version, purl: purl, licence: licence})
 	}
 	slices.SortFunc(packages, func(a, b sbomPackage) int { return cmp.Compare(a.purl, b.purl) })
-	return packages, nil
+	return packages
 }

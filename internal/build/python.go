@@ -114,23 +114,32 @@ func (j *job) pythonImage(ctx context.Context, p pythonProject, start []string) 
 	return built{image: image, packages: packages}, err
 }
 
+// requirements are the arguments by which pip is told what to install, and what they stand for; none where nothing is needed.
+func (j *job) requirements(p pythonProject) (args []string, text string, err error) {
+	if !exists(j.Dir, "requirements.txt") {
+		return p.Dependencies, strings.Join(p.Dependencies, "\n"), nil
+	}
+	data, err := os.ReadFile(filepath.Join(j.Dir, "requirements.txt"))
+	if err != nil {
+		return nil, "", err
+	}
+	for line := range strings.Lines(string(data)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			return []string{"-r", "requirements.txt"}, string(data), nil
+		}
+	}
+	return nil, "", nil
+}
+
 // pipLayer installs the requirements into a layer; nil when there are none. For a base image, wheels for its Python are
 // fetched without running anything of it.
 func (j *job) pipLayer(ctx context.Context, p pythonProject, spec *imageSpec, fromHost bool) (*layer, error) {
-	args := []string{"python3", "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", "--no-warn-script-location", "--root-user-action=ignore"}
-	var seen []any
-	switch {
-	case exists(j.Dir, "requirements.txt"):
-		data, err := os.ReadFile(filepath.Join(j.Dir, "requirements.txt"))
-		if err != nil {
-			return nil, err
-		}
-		args, seen = append(args, "-r", "requirements.txt"), append(seen, data)
-	case len(p.Dependencies) > 0:
-		args, seen = append(args, p.Dependencies...), append(seen, p.Dependencies)
-	default:
-		return nil, nil
+	wanted, text, err := j.requirements(p)
+	if err != nil || len(wanted) == 0 {
+		return nil, err
 	}
+	args := []string{"python3", "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", "--no-warn-script-location", "--root-user-action=ignore"}
+	args = append(args, wanted...)
 	if !fromHost {
 		version, err := pythonVersion(spec.base)
 		if err != nil {
@@ -144,14 +153,14 @@ func (j *job) pipLayer(ctx context.Context, p pythonProject, spec *imageSpec, fr
 	if err != nil {
 		return nil, fmt.Errorf("python3 is not installed: install it, or give a Dockerfile: %w", err)
 	}
-	return j.cachedLayer(keyOf("pip", stamp(python), args, seen), func() ([]layerFile, func(), error) {
+	return j.cachedLayer(keyOf("pip", stamp(python), args, text), func() ([]layerFile, func(), error) {
 		temp, err := os.MkdirTemp("", "fairlead-pip-")
 		if err != nil {
 			return nil, nil, err
 		}
 		done := func() { os.RemoveAll(temp) }
 		j.say("install", "pip install")
-		if _, err = j.run(ctx, j.Dir, nil, append(args, "--target="+temp)...); err == nil {
+		if err = j.pip(ctx, text, append(args, "--target="+temp)); err == nil {
 			var files []layerFile
 			// The programs in bin name this machine's interpreter.
 			files, err = folderFiles(temp, pythonPackages, func(rel string, d fs.DirEntry) bool { return rel == "bin" || skipUsual(rel, d) })
@@ -162,6 +171,29 @@ func (j *job) pipLayer(ctx context.Context, p pythonProject, spec *imageSpec, fr
 		done()
 		return nil, nil, err
 	})
+}
+
+// pip installs. Where the user has named a folder of wheels and every requirement says its version, these are looked for without the
+// network first; and a network that is not there is not tried for long, unless the user says how long.
+func (j *job) pip(ctx context.Context, requirements string, args []string) error {
+	if (os.Getenv("PIP_FIND_LINKS") != "" || strings.Contains(requirements, "--find-links")) && allPinned(requirements) {
+		if _, err := j.run(ctx, j.Dir, nil, append(args, "--no-index")...); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	_, err := j.run(ctx, j.Dir, unlessSet([][2]string{{"PIP_RETRIES", "1"}}), args...)
+	return explainNetwork(err, "a network, or, where there is one, python3 -m pip wheel -w FOLDER -r requirements.txt, and then PIP_FIND_LINKS=FOLDER here")
+}
+
+// allPinned says whether every requirement names one version.
+func allPinned(requirements string) bool {
+	for line := range strings.Lines(requirements) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "-") && !strings.Contains(line, "==") {
+			return false
+		}
+	}
+	return true
 }
 
 // pythonVersion reads which Python a base image has from the variable that Python images set.

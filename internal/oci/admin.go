@@ -202,6 +202,8 @@ type PullEvent struct {
 	Progress *PullProgress `json:"progress,omitempty"`
 	Pulled   *Pulled       `json:"pulled,omitempty"`
 	Error    string        `json:"error,omitempty"`
+	// Unreachable says that the error is that the other registry cannot be reached.
+	Unreachable bool `json:"unreachable,omitempty"`
 }
 
 // Pulled says where in the registry a pulled image is.
@@ -283,7 +285,7 @@ func (s *Store) servePull(w http.ResponseWriter, r *http.Request) {
 		last.Pulled.Repository, _, err = s.find(resolved.String())
 	}
 	if err != nil {
-		last = PullEvent{Error: err.Error()}
+		last = PullEvent{Error: err.Error(), Unreachable: errors.Is(err, ErrUnreachable)}
 	}
 	events <- last
 	close(events)

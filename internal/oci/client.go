@@ -150,6 +150,8 @@ func (c *Client) Pull(ctx context.Context, q PullRequest, progress func(PullProg
 			return Pulled{}, fmt.Errorf("pull %s: the daemon's answer ends early: %w", q.Reference, err)
 		}
 		switch {
+		case e.Unreachable:
+			return Pulled{}, unreachableError(e.Error)
 		case e.Error != "":
 			return Pulled{}, errors.New(e.Error)
 		case e.Pulled != nil:
@@ -190,3 +192,9 @@ func (c *Client) Import(ctx context.Context, reference string, r io.Reader) ([]s
 	}
 	return names, nil
 }
+
+// unreachableError is ErrUnreachable in the words of the daemon.
+type unreachableError string
+
+func (e unreachableError) Error() string { return string(e) }
+func (unreachableError) Unwrap() error   { return ErrUnreachable }
