@@ -119,6 +119,7 @@ func (c *chain) config() (*genericapiserver.RecommendedConfig, error) {
 		return nil, err
 	}
 	c.guard.apply(config)
+	c.showViews(config)
 	s.audit(config)
 	config.FeatureGate = utilfeature.DefaultFeatureGate
 	config.AdmissionControl, err = c.admission(config)

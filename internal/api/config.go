@@ -54,6 +54,8 @@ type Config struct {
 	Quotas *quota.Ledger
 	// Live answers pods/log, pods/exec, pods/attach and pods/portforward; nil answers 501 to them.
 	Live Live
+	// Views has views written before they are read; nil where there are none.
+	Views Views
 	// Version is the server's version for kubectl version, such as "v0.1.0"; empty is "v0.0.0".
 	Version string
 	// Logger may be nil.

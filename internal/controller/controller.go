@@ -84,6 +84,7 @@ type Controller struct {
 	settingsQueue, claimQueue, publishQueue                     *queue
 
 	wrote     statuses
+	asked     *viewDemand
 	hashes    *hashes    // the table queue alone uses it, and book
 	book      *tableBook // nil until the table was first made
 	digests   *digestResolver
@@ -136,6 +137,7 @@ func New(conf Config) (*Controller, error) {
 	c.informers, c.listers = newInformers(c.kube, c.serving, c.net)
 	c.access = newAPIAccess(c)
 	c.wrote = newStatuses()
+	c.asked = newViewDemand(c.now)
 	c.hashes = newHashes(c.log)
 	c.digests = newDigestResolver(c)
 	c.boxes = newBoxSet(c)
@@ -247,6 +249,7 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 		ready()
 	}
 	<-ctx.Done()
+	c.asked.end()
 	for q := range c.queues() {
 		q.stop()
 	}

@@ -26,27 +26,54 @@ import (
 
 // reconcileViews writes to the API what Kubernetes and Knative would have there for a revision: its Deployment, Pods,
 // PodAutoscaler, ServerlessService, core Services, Endpoints and EndpointSlices. They are read, never obeyed, with one exception:
-// a Pod that is deleted takes its instance with it.
+// a Pod that is deleted takes its instance with it. Pods are there always, the others when somebody has asked for them.
 func (c *Controller) reconcileViews(ctx context.Context, k key) error {
 	one := c.scalers.get(backendName(k.Namespace, k.Name))
 	rev, err := c.listers.revisions.Revisions(k.Namespace).Get(k.Name)
 	if apierrs.IsNotFound(err) || err == nil && rev.DeletionTimestamp != nil {
+		c.asked.looked(k, false)
 		return c.dropPods(ctx, k, nil)
 	} else if err != nil {
 		return err
 	}
+	wanted := c.asked.wants(rev)
 	if one == nil {
+		c.asked.looked(k, false)
 		return nil
 	}
 	state, p := one.seen.Load(), one.planned.Load()
 	if state == nil || p == nil {
+		c.asked.looked(k, false)
 		return nil
+	}
+	if !wanted {
+		return c.viewInstances(ctx, p, state)
 	}
 	if c.viewsCanWait(rev, p, state) {
 		c.viewQueue.addAfter(k, viewsPause)
 		return nil
 	}
-	ctx = c.settings().context(ctx)
+	err = c.viewAll(c.settings().context(ctx), p, state)
+	if !apierrs.IsConflict(err) && !apierrs.IsAlreadyExists(err) { // else the informer was behind, and it is done again at once
+		c.asked.looked(k, err == nil)
+	}
+	return err
+}
+
+// viewInstances keeps the Pods of a revision, and the Deployment that they belong to.
+func (c *Controller) viewInstances(ctx context.Context, p *plan, state *scaleState) error {
+	k := key{Namespace: p.revision.Namespace, Name: p.revision.Name}
+	if len(state.pods) == 0 && state.pending == nil {
+		return c.dropPods(ctx, k, nil)
+	}
+	deployment, err := c.keptDeployment(ctx, p, state)
+	if err != nil {
+		return err
+	}
+	return c.viewPods(ctx, p, state, deployment)
+}
+
+func (c *Controller) viewAll(ctx context.Context, p *plan, state *scaleState) error {
 	deployment, err := c.viewDeployment(ctx, p, state)
 	if err != nil {
 		return err
@@ -67,24 +94,35 @@ const (
 // viewsCanWait tells whether a revision, of which nothing runs and nothing was shown yet, is one of many that come at the same time: their
 // getting ready, which somebody waits for, takes twice as long with a dozen writes for each of them in between.
 func (c *Controller) viewsCanWait(rev *v1.Revision, p *plan, state *scaleState) bool {
-	if len(state.pods) > 0 || !c.backlogged() || c.now().Sub(rev.CreationTimestamp.Time) >= viewsLatest {
+	if c.asked.awaited(key{Namespace: rev.Namespace, Name: rev.Name}) || len(state.pods) > 0 || !c.backlogged() || c.now().Sub(rev.CreationTimestamp.Time) >= viewsLatest {
 		return false
 	}
 	_, err := c.listers.deployments.Deployments(rev.Namespace).Get(p.deployment.Name)
 	return apierrs.IsNotFound(err)
 }
 
-func (c *Controller) viewDeployment(ctx context.Context, p *plan, state *scaleState) (*appsv1.Deployment, error) {
-	client := c.kube.AppsV1().Deployments(p.revision.Namespace)
-	want := p.deployment.DeepCopy()
-	want.Spec.Replicas = &state.want
-	deployment, err := c.listers.deployments.Deployments(want.Namespace).Get(want.Name)
+// keptDeployment gives a revision's Deployment as it is, made if there is none.
+func (c *Controller) keptDeployment(ctx context.Context, p *plan, state *scaleState) (*appsv1.Deployment, error) {
+	deployment, err := c.listers.deployments.Deployments(p.revision.Namespace).Get(p.deployment.Name)
 	if apierrs.IsNotFound(err) {
-		deployment, err = client.Create(ctx, want, metav1.CreateOptions{})
+		want := p.deployment.DeepCopy()
+		want.Spec.Replicas = &state.want
+		deployment, err = c.kube.AppsV1().Deployments(want.Namespace).Create(ctx, want, metav1.CreateOptions{})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("deployment %q: %w", want.Name, err)
+		return nil, fmt.Errorf("deployment %q: %w", p.deployment.Name, err)
 	}
+	return deployment, nil
+}
+
+func (c *Controller) viewDeployment(ctx context.Context, p *plan, state *scaleState) (*appsv1.Deployment, error) {
+	client := c.kube.AppsV1().Deployments(p.revision.Namespace)
+	deployment, err := c.keptDeployment(ctx, p, state)
+	if err != nil {
+		return nil, err
+	}
+	want := p.deployment.DeepCopy()
+	want.Spec.Replicas = &state.want
 	hash := serving.RevisionDeploymentHashLabelKey
 	if deployment.Labels[hash] != want.Labels[hash] || *deployment.Spec.Replicas != state.want {
 		changed := deployment.DeepCopy()

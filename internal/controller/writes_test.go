@@ -7,11 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"knative.dev/serving/pkg/apis/autoscaling"
+	"knative.dev/serving/pkg/apis/serving"
 
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 )
@@ -26,18 +29,68 @@ func TestWritesPerService(t *testing.T) {
 	if _, err := h.kube.CoreV1().ConfigMaps("knative-serving").Patch(t.Context(), "config-autoscaler", types.MergePatchType, zero, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	begun := time.Now()
 	for i := range services {
 		h.ready(t, h.service("counted-"+string(rune('a'+i)), "", annotated(autoscaling.InitialScaleAnnotationKey, "0")))
 	}
+	// A status is written when it says something, and every 0.2 s until then.
+	status := 1 + time.Since(begun).Seconds()/0.2/services
 	most := map[string]float64{
 		"create configurations": 1, "create routes": 1, "create revisions": 1, "create ingresses": 1, "update ingresses/status": 1,
-		// A status is written once; on a busy machine some are written before the last word is known, too.
 		"patch configurations": 0, "patch revisions": 0,
-		"update services/status": 1.5, "update configurations/status": 1.5, "update routes/status": 1.5, "update revisions/status": 1.5,
+		"update services/status": status, "update configurations/status": status, "update routes/status": status, "update revisions/status": status,
 	}
+	for _, view := range []string{"deployments", "podautoscalers", "serverlessservices", "services", "endpoints", "endpointslices"} {
+		most["create "+view] = 0 // nobody has asked for them
+	}
+	most["create services"] = 1 // the name of the route
 	for what, n := range writesUnder(t, audit, "counted-") {
 		if limit, known := most[what]; known && float64(n) > limit*services {
 			t.Errorf("%s: %d for %d services, at most %.1f each expected", what, n, services, limit)
+		}
+	}
+}
+
+// TestViewsAreWrittenForWhoAsks holds that views are there for whoever looks, at the first look, and follow what they show from then on.
+func TestViewsAreWrittenForWhoAsks(t *testing.T) {
+	h := newHouse(t)
+	h.ready(t, h.service("viewed", "hello", annotated(windowAnnotation, "6s")))
+	h.ready(t, h.service("other", "hello"))
+	const rev = "viewed-00001"
+	deployment, err := h.kube.AppsV1().Deployments("default").Get(t.Context(), rev+"-deployment", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(deployment.Status.Conditions) == 0 || deployment.Status.ObservedGeneration != deployment.Generation || *deployment.Spec.Replicas != 1 {
+		t.Errorf("deployment at the first look: %d replicas, %+v", *deployment.Spec.Replicas, deployment.Status)
+	}
+	if _, err := h.kube.CoreV1().Endpoints("default").Get(t.Context(), rev+"-private", metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
+	pa, err := h.serving.AutoscalingV1alpha1().PodAutoscalers("default").Get(t.Context(), rev, metav1.GetOptions{})
+	if err != nil || len(pa.Status.Conditions) == 0 {
+		t.Errorf("podautoscaler at the first look: %+v, %v", pa.Status, err)
+	}
+	slices, err := h.kube.DiscoveryV1().EndpointSlices("default").List(t.Context(), metav1.ListOptions{LabelSelector: serving.ServiceLabelKey + "=other"})
+	if err != nil || len(slices.Items) != 2 {
+		t.Errorf("%d slices of the other service at the first look, %v", len(slices.Items), err)
+	}
+	changes, err := h.kube.AppsV1().Deployments("default").Watch(t.Context(), metav1.ListOptions{
+		FieldSelector: "metadata.name=" + deployment.Name, ResourceVersion: deployment.ResourceVersion,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer changes.Stop()
+	end := time.After(bound)
+	for {
+		select {
+		case e := <-changes.ResultChan():
+			if d, ok := e.Object.(*appsv1.Deployment); ok && *d.Spec.Replicas == 0 {
+				return
+			}
+		case <-end:
+			t.Fatal("a watch does not tell of the scale to zero")
 		}
 	}
 }

@@ -38,6 +38,7 @@ type wiring struct {
 	client   kubernetes.Interface
 	quotas   *quota.Ledger
 	live     *lateLive
+	views    *lateViews
 	gateway  *gateway.Gateway
 	waker    *lateWake
 	requests *requestLog
@@ -53,7 +54,7 @@ func (d *Daemon) wire() error {
 		d.logger.Warn("new sockets are opened", "err", err)
 	}
 	defer listen.closeRest()
-	w := &wiring{Daemon: d, listen: listen, registry: newRegistry(), quotas: quota.New(), live: &lateLive{}, waker: &lateWake{}}
+	w := &wiring{Daemon: d, listen: listen, registry: newRegistry(), quotas: quota.New(), live: &lateLive{}, views: &lateViews{}, waker: &lateWake{}}
 	for _, step := range []func() error{w.wireStore, w.wireMetrics, w.wireAPI, w.wireImages,
 		w.wireGateway, w.wireSandbox, w.wireController, w.wireServing, w.wireInfo} {
 		if err := step(); err != nil {

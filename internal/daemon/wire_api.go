@@ -30,7 +30,7 @@ func (w *wiring) wireAPI() error {
 		Dir: w.path("api"), Kubeconfig: w.Kubeconfig(), Etcd: w.objects.Endpoint(), Listener: listener,
 		Definitions: knative.Definitions(), Seeds: knative.SeedConfigMaps(), Namespaces: namespaces,
 		EventTTL: w.settings.EventTTL, Audit: api.AuditLog{File: w.settings.AuditLog, LimitBytes: w.settings.AuditLogLimit},
-		Quotas: w.quotas, Admission: []kubeadmission.Interface{rules}, Live: w.live,
+		Quotas: w.quotas, Admission: []kubeadmission.Interface{rules}, Live: w.live, Views: w.views,
 		Logger: w.logger.With("component", "api"), Registerer: w.registry,
 	})
 	if err != nil {

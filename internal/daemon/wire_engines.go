@@ -165,6 +165,7 @@ func (w *wiring) wireController() error {
 		return err
 	}
 	w.waker.target.Store(c)
+	w.views.target.Store(c)
 	w.parts.add("controller", w.settings.Drain+shortDrain, func(ctx context.Context, ready func()) error {
 		defer context.AfterFunc(ctx, w.gateway.Close)() // as for the sandbox: what came by a published port may wait for it
 		return c.Run(ctx, func() {
