@@ -137,9 +137,11 @@ conformance-gvisor: ## hold gVisor to the tests of every driver, the attempts to
 	SANDBOX_TEST_RUNTIME=runsc PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -v -skip '$(GVISOR_SKIP)' ./internal/sandbox | grep -E '^ *(---|ok|FAIL|panic)|_test.go'
 	FAIRLEAD_GVISOR=1 PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -v -run '^TestGVisor$$' ./test/e2e
 
+# Who sends: http, or over TLS: tls, https (net/http's client), http2.
+CHURN_CLIENT ?= http
 .PHONY: churn
 churn: build ## send three times CHURN requests to a service while it is changed and the daemon is restarted, all the time (as root)
-	$(GO) run ./test/churn -binary bin/fairlead -requests $(CHURN)
+	$(GO) run ./test/churn -binary bin/fairlead -requests $(CHURN) -client $(CHURN_CLIENT)
 
 .PHONY: churn-gateway
 churn-gateway: ## the same for the gateway alone, which changes faster

@@ -24,6 +24,7 @@ type conn struct {
 	http2  atomic.Bool // says goodbye by itself
 	idle   atomic.Int64
 	kept   atomic.Bool // was not wanted by a successor
+	parted atomic.Bool // its end was told to the client; nothing that comes after is served
 	kicked atomic.Bool // the deadline that ends the read is not the server's
 	once   sync.Once
 	done   func() // at the end of the connection, if not nil
@@ -67,7 +68,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			return n, err
 		}
 		c.kicked.Store(false)
-		if c.idle.Load() != 0 && (len(p) == bufferBytes || len(c.seen) == 0) && c.leave() {
+		if c.idle.Load() != 0 && (c.opaque.Load() || len(p) == bufferBytes || len(c.seen) == 0) && c.leave() {
 			return 0, io.EOF
 		}
 		c.resume()
@@ -85,10 +86,10 @@ func (c *conn) sniff(p []byte) {
 	}
 }
 
-// leave gives the connection, on which nothing is in progress, to a successor or closes it; false if a request has come meanwhile. It
+// leave gives the connection, on which nothing is in progress, to a successor or ends it; false if a request has come meanwhile. It
 // is called by the reader, so that no byte can be read beside it.
 func (c *conn) leave() bool {
-	if c.set.passOn != nil && !c.kept.Load() {
+	if c.set.passOn != nil && !c.opaque.Load() && !c.kept.Load() {
 		c.own(false)
 		if c.set.passOn(c.Conn) {
 			return true
@@ -99,8 +100,32 @@ func (c *conn) leave() bool {
 	if !c.set.late(c) || !quiet(c.Conn) {
 		return false
 	}
-	_ = c.Close() // no sooner known to be quiet than closed
+	c.part() // no sooner known to be quiet than told
 	return true
+}
+
+// partTime is how long a client may take to close its side after it was told of the end.
+const partTime = 500 * time.Millisecond
+
+// part tells the client of the end and waits for its own. What is closed in one go while a request is on its way is reset: the client
+// learns of an error, perhaps before it has read the last answer. This way it reads an orderly end, by which programs know that what
+// they have sent was not read, and may be sent again.
+func (c *conn) part() {
+	c.mu.Lock()
+	outer := c.outer
+	c.parted.Store(true)
+	_ = c.Conn.SetReadDeadline(time.Now().Add(c.set.partTime)) // a dead connection tells by the next read
+	c.mu.Unlock()
+	if t, ok := outer.(*insideConn); ok && t.tls != nil {
+		outer = t.tls
+	}
+	if t, ok := outer.(*tls.Conn); ok {
+		_ = t.CloseWrite() // fails in the midst of a handshake: then there is nothing to tell
+	}
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_, _ = io.Copy(io.Discard, c.Conn)
+	}
+	_ = c.Close()
 }
 
 // own says whether Conn may still be touched. Whoever gets it gets it without deadlines.
@@ -115,7 +140,7 @@ func (c *conn) own(yes bool) {
 func (c *conn) kick() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.passed.Load() {
+	if !c.passed.Load() && !c.parted.Load() {
 		c.kicked.Store(true)
 		_ = c.Conn.SetReadDeadline(time.Unix(1, 0)) // as above
 	}
@@ -135,6 +160,9 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	if c.passed.Load() {
 		return net.ErrClosed
 	}
+	if c.parted.Load() {
+		return nil // it has one of its own
+	}
 	return c.Conn.SetReadDeadline(t)
 }
 
@@ -153,7 +181,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 
 func (c *conn) Close() error {
 	c.once.Do(func() {
-		c.set.remove(c)
+		c.set.remove(c, c.parted.Load())
 		if c.done != nil {
 			c.done()
 		}
@@ -187,17 +215,20 @@ func quiet(nc net.Conn) bool {
 type connections struct {
 	mu   sync.Mutex
 	open map[*conn]struct{}
-	left time.Time // when the last one went
+	left time.Time // when the last one went by itself
 
 	// Set before the end begins, and unchanged from then on.
-	linger time.Duration
-	passOn func(net.Conn) bool // nil: nobody takes connections
+	linger   time.Duration
+	passOn   func(net.Conn) bool // nil: nobody takes connections
+	partTime time.Duration       // of a client that was told of the end
 }
 
-func (s *connections) remove(c *conn) {
+func (s *connections) remove(c *conn, sent bool) {
 	s.mu.Lock()
 	delete(s.open, c)
-	s.left = time.Now()
+	if !sent {
+		s.left = time.Now()
+	}
 	s.mu.Unlock()
 }
 
@@ -217,7 +248,7 @@ func (s *connections) note(nc net.Conn, state http.ConnState) {
 	case http.StateIdle:
 		c.idle.Store(time.Now().UnixNano())
 	case http.StateHijacked:
-		s.remove(c)
+		s.remove(c, false)
 	}
 	if t, ok := nc.(*tls.Conn); ok && state == http.StateActive && !c.http2.Load() && t.ConnectionState().NegotiatedProtocol == "h2" {
 		c.http2.Store(true)
@@ -260,18 +291,9 @@ func (s *connections) sweep() (done bool) {
 	}
 	s.mu.Unlock()
 	for _, c := range all {
-		idle := c.idle.Load()
-		switch {
-		case idle == 0:
-		case !c.opaque.Load():
-			if s.passOn != nil && !c.kept.Load() || s.late(c) {
-				c.kick()
-			}
-		case s.late(c) && quiet(c.Conn) && c.idle.Load() == idle:
-			c.mu.Lock()
-			outer := c.outer
-			c.mu.Unlock()
-			_ = outer.Close()
+		mayPass := s.passOn != nil && !c.opaque.Load() && !c.kept.Load()
+		if c.idle.Load() != 0 && (mayPass || s.late(c)) {
+			c.kick()
 		}
 	}
 	return len(all) == 0

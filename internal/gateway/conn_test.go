@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -243,5 +245,130 @@ func TestLeaveReadsFirst(t *testing.T) {
 		}
 		c.Close()
 		there.Close()
+	}
+}
+
+// TestPartedClient: a client whose connection over TLS ends hears it by an orderly end, before and after it has sent more requests,
+// and those reach no instance.
+func TestPartedClient(t *testing.T) {
+	var served atomic.Int64
+	g := startLeaver(t, Config{LameDuck: time.Millisecond, HTTPS: []string{"127.0.0.1:0"}, TLS: TLS{Dir: t.TempDir()}}, func(w http.ResponseWriter, r *http.Request) {
+		served.Add(1)
+		named("old")(w, r)
+	})
+	_, https := g.Addrs()
+	c := dialClient(t, https[0].String())
+	c.Conn = tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true, ServerName: "h.localhost"})
+	c.in.Reset(c.Conn)
+	c.send(t, askHello)
+	c.answer(t, "old hello")
+	g.conns.partTime = time.Minute // however slow this client is
+	g.leave(t)
+	if n, err := c.in.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Fatalf("read %d bytes, %v, want an orderly end", n, err)
+	}
+	for range 20 { // a connection that was reset does not take so many
+		c.send(t, askHello)
+	}
+	if n, err := c.in.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("after more requests: read %d bytes, %v, want an orderly end", n, err)
+	}
+	c.Close()
+	waitFor(t, "the connection is gone", func() bool { return g.open.Load() == 0 })
+	if n := served.Load(); n != 1 {
+		t.Errorf("%d requests were served, want 1", n)
+	}
+}
+
+// TestEndAmongRequests ends gateways while clients ask now and then, some of them in the moment in which their connection ends: they are
+// answered, or hear an orderly end and were not served. Nobody is served without an answer, and nobody's connection breaks.
+func TestEndAmongRequests(t *testing.T) {
+	dir := t.TempDir()
+	var asked, answered, ended atomic.Int64
+	for round := range 12 {
+		secure := round%3 > 0
+		var served sync.Map
+		cfg := Config{LameDuck: 3 * time.Millisecond}
+		if secure {
+			cfg.HTTPS, cfg.TLS = []string{"127.0.0.1:0"}, TLS{Dir: dir}
+		}
+		g := startLeaver(t, cfg, func(w http.ResponseWriter, r *http.Request) {
+			served.Store(r.URL.Path, true)
+			named("old")(w, r)
+		})
+		var ready, clients sync.WaitGroup
+		for n := range 24 {
+			ready.Add(1)
+			clients.Go(func() {
+				got := askUntilEnd(g, secure, n, ready.Done)
+				asked.Add(int64(got.asked))
+				answered.Add(int64(got.asked - len(got.unanswered)))
+				if got.err != nil {
+					t.Errorf("client %d, tls=%v: %v", n, secure, got.err)
+				}
+				for _, path := range got.unanswered {
+					ended.Add(1)
+					if _, was := served.Load(path); was {
+						t.Errorf("client %d, tls=%v: %s was served and not answered", n, secure, path)
+					}
+				}
+			})
+		}
+		ready.Wait()
+		g.conns.partTime = time.Minute // however slow the clients are here
+		g.leave(t)
+		clients.Wait()
+	}
+	t.Logf("%d requests, %d answered, %d met the end", asked.Load(), answered.Load(), ended.Load())
+}
+
+// asking is what a client has met.
+type asking struct {
+	asked      int
+	unanswered []string
+	err        error
+}
+
+// askUntilEnd asks after pauses around Config.LameDuck until the connection ends.
+func askUntilEnd(g *leaver, secure bool, n int, ready func()) (got asking) {
+	ready = sync.OnceFunc(ready)
+	defer ready()
+	plain, https := g.Addrs()
+	address := plain[0].String()
+	if secure {
+		address = https[0].String()
+	}
+	var conn net.Conn
+	if conn, got.err = net.Dial("tcp", address); got.err != nil {
+		return got
+	}
+	defer func() { conn.Close() }()
+	if secure {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: "h.localhost"})
+	}
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	in := bufio.NewReader(conn)
+	for {
+		path := fmt.Sprintf("/%d/%d", n, got.asked)
+		got.asked++
+		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: h.localhost\r\n\r\n", path); err != nil {
+			got.err = fmt.Errorf("sending: %w", err)
+			return got
+		}
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			got.unanswered = append(got.unanswered, path)
+			if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+				got.err = fmt.Errorf("reading the answer: %w", err)
+			}
+			return got
+		}
+		_, got.err = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		if got.err != nil || res.Close {
+			return got
+		}
+		ready()
+		<-time.After(time.Duration(rand.IntN(8000)) * time.Microsecond)
 	}
 }

@@ -42,7 +42,7 @@ type Config struct {
 	// DrainTimeout is how long Run waits at the end for requests in flight; 0 means 30 s.
 	DrainTimeout time.Duration
 	// LameDuck is for how long, at the end, a connection without a request goes on being served; every answer asks its client to
-	// open a new one. It begins anew with each client that goes. 0 means 500 ms.
+	// open a new one. It begins anew with each client that goes by itself. 0 means 500 ms.
 	LameDuck time.Duration
 	// PassOn, when set, is offered at the end the connections of clients, over HTTP/1.1 without TLS, on which no request is in
 	// progress, so that a successor can take them by ServeConn and the client notices nothing: without that, what a client sends in
@@ -102,6 +102,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Logger, backends: map[string]*backend{}, inside: newHandover(), passed: newHandover()}
 	g.conns.open, g.connsIn.open = map[*conn]struct{}{}, map[*conn]struct{}{}
+	g.conns.partTime, g.connsIn.partTime = partTime, partTime
 	g.metrics = newMetrics(cfg.Registerer, g)
 	g.routes.Store(&routes{})
 	g.ledger = newLedger()

@@ -40,8 +40,8 @@ type insideConn struct {
 	caller *Caller
 	certs  *certificates
 	table  func() *routes
-	known  bool     // the first byte has been seen
-	tls    net.Conn // set when it began a TLS handshake
+	known  bool      // the first byte has been seen
+	tls    *tls.Conn // set when it began a TLS handshake
 }
 
 const tlsHandshake = 0x16

@@ -52,11 +52,8 @@ func TestCrash(t *testing.T) {
 	sent(500)
 	kill(t, h)
 	late := make(chan error, 1)
-	var c *connection
-	go func() {
-		_, err := l.request(&c)
-		late <- err
-	}()
+	c := l.open(l)
+	go func() { late <- c.request() }()
 	ok("starting again", h.Start(ctx))
 	ok("a request that came between two daemons", <-late)
 	sent(500)
@@ -85,10 +82,9 @@ func TestCrash(t *testing.T) {
 		t.Error("the port is held for longer than --hold-ports:", err)
 	}
 	ok("starting after the ports were given up", h.Start(ctx))
-	l = newLoad(h, 1)
-	c = nil
-	_, err = l.request(&c)
-	ok("a request after that", err)
+	c.close()
+	ok("a request after that", c.request())
+	c.close()
 }
 
 // kill ends the daemon as a crash does.

@@ -27,6 +27,7 @@ func main() {
 	example := flag.String("example", "examples/hello", "folder with the program to run")
 	requests := flag.Int64("requests", 200_000, "requests for each number of connections, at least")
 	widths := flag.String("connections", "1,16,128", "numbers of connections, with commas, each of which sends so many requests")
+	client := flag.String("client", "http", "who sends: http (nothing twice), or over TLS: tls (as curl), https, http2 (both as net/http)")
 	flag.Parse()
 	log.SetFlags(0)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -39,19 +40,29 @@ func main() {
 		}
 		list = append(list, n)
 	}
-	if err := churn(ctx, os.Stdout, *binary, *example, *requests, list...); err != nil {
+	if kinds[*client] == nil {
+		log.Fatalf("churn: -client %s is not one of http, tls, https, http2", *client)
+	}
+	if err := churn(ctx, os.Stdout, setup{*binary, *example, *client, *requests}, list...); err != nil {
 		log.Fatalf("churn: %v", err)
 	}
 }
 
+// setup is what is churned, and by whom.
+type setup struct {
+	binary, example string
+	client          string // of kinds
+	requests        int64
+}
+
 // churn loads a host of its own with each number of connections in turn, and prints a table.
-func churn(ctx context.Context, out io.Writer, binary, example string, requests int64, widths ...int) (err error) {
+func churn(ctx context.Context, out io.Writer, s setup, widths ...int) (err error) {
 	home, err := os.MkdirTemp("", "churn")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(home)) }()
-	h := newHost(binary, home)
+	h := newHost(s.binary, home)
 	if err := h.Start(ctx); err != nil {
 		return fmt.Errorf("%w\n%s", err, h.Logged())
 	}
@@ -62,16 +73,16 @@ func churn(ctx context.Context, out io.Writer, binary, example string, requests 
 			err = fmt.Errorf("%w\n%s", err, h.Logged())
 		}
 	}()
-	image, err := h.Build(ctx, example)
+	image, err := h.Build(ctx, s.example)
 	if err != nil {
 		return err
 	}
 	if err := create(ctx, h, image); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "# %d processors, %s\n\n| connections | requests | failed | changes | of these restarts | p50 | p99 | most |\n|---|---|---|---|---|---|---|---|\n", runtime.NumCPU(), runtime.Version())
+	fmt.Fprintf(out, "# %d processors, %s, client %s\n\n| connections | requests | failed | sent again | changes | of these restarts | p50 | p99 | most |\n|---|---|---|---|---|---|---|---|---|\n", runtime.NumCPU(), runtime.Version(), s.client)
 	for _, width := range widths {
-		if err := h.churnUnder(ctx, out, requests, width); err != nil {
+		if err := h.churnUnder(ctx, out, s, width); err != nil {
 			return fmt.Errorf("%d connections: %w", width, err)
 		}
 	}
@@ -79,19 +90,22 @@ func churn(ctx context.Context, out io.Writer, binary, example string, requests 
 }
 
 // churnUnder sends requests until there are enough and every change was made at least once.
-func (h *host) churnUnder(ctx context.Context, out io.Writer, requests int64, width int) error {
+func (h *host) churnUnder(ctx context.Context, out io.Writer, s setup, width int) error {
 	l := newLoad(h, width)
+	if l.open = kinds[s.client]; s.client != "http" {
+		l.addr = h.Info.GatewayTLS
+	}
 	var round atomic.Bool // every change was made
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
-		l.run(ctx, func(sent int64) bool { return sent > requests && round.Load() })
+		l.run(ctx, func(sent int64) bool { return sent > s.requests && round.Load() })
 	}()
 	made, restarts, err := h.change(ctx, loaded, &round)
 	round.Store(true)
 	<-loaded
 	n, p50, p99, most, failed := l.result()
-	fmt.Fprintf(out, "| %d | %d | %d | %d | %d | %.1f ms | %.1f ms | %.0f ms |\n", width, n, len(l.failed), made, restarts, ms(p50), ms(p99), ms(most))
+	fmt.Fprintf(out, "| %d | %d | %d | %d | %d | %d | %.1f ms | %.1f ms | %.0f ms |\n", width, n, len(l.failed), l.again.Load(), made, restarts, ms(p50), ms(p99), ms(most))
 	return errors.Join(err, failed)
 }
 
