@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/http/pprof"
 	"net/url"
 	"os"
 	"os/exec"
@@ -44,6 +45,14 @@ func child(kind, appAddr string) error {
 		return err
 	}
 	go http.Serve(counter, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/profile":
+			pprof.Profile(w, r)
+			return
+		case "/allocs":
+			pprof.Handler("allocs").ServeHTTP(w, r)
+			return
+		}
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		fmt.Fprint(w, m.Mallocs)
@@ -96,8 +105,17 @@ func TestCompareProxies(t *testing.T) {
 	}
 	seconds := cmp.Or(os.Getenv("FAIRLEAD_BENCH_SECONDS"), "4")
 	const rounds = 4 // the first one warms up
-	appAddr := startChild(t, "app", "").addr
-	all := []*contestant{startChild(t, "gateway", appAddr), startChild(t, "httputil", appAddr)}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	appAddr := startChild(t, self, "app", "").addr
+	all := []*contestant{startChild(t, self, "gateway", appAddr), startChild(t, self, "httputil", appAddr)}
+	if other := os.Getenv("FAIRLEAD_BENCH_OTHER"); other != "" { // made by go test -c of another version
+		before := startChild(t, other, "gateway", appAddr)
+		before.name = "gateway, other"
+		all = append(all, before)
+	}
 	all = append(all, installed(t, appAddr)...)
 	for _, c := range all {
 		if res, body := ask(t, "GET", c.addr, "h.localhost", "/"); res.StatusCode != http.StatusOK || body != hello {
@@ -124,13 +142,9 @@ func TestCompareProxies(t *testing.T) {
 	}
 }
 
-func startChild(t *testing.T, kind, appAddr string) *contestant {
+func startChild(t *testing.T, program, kind, appAddr string) *contestant {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self)
+	cmd := exec.Command(program)
 	cmd.Env = append(os.Environ(), childVar+"="+kind, "FAIRLEAD_BENCH_APP="+appAddr)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
