@@ -4,8 +4,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func manyRoutes(n int) Table {
@@ -98,6 +102,50 @@ func BenchmarkProxied(b *testing.B) {
 			res.Body.Close()
 		}
 	})
+}
+
+// usedCPU is what this process has used.
+func usedCPU() time.Duration {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // fails for unknown numbers only
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkWays is one request to an instance and its answer, by each way, from one sender and from 16. On a machine that is busy the
+// CPU tells more than the time; it is the app's as well.
+func BenchmarkWays(b *testing.B) {
+	in := app(b, "a", func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		io.WriteString(w, "hello")
+	})
+	for name, open := range bothWays {
+		for _, senders := range []int{1, 16} {
+			for _, method := range []string{"GET", "POST"} {
+				b.Run(fmt.Sprintf("%s/%s/%d", name, method, senders), func(b *testing.B) {
+					w := open(in.Dial)
+					defer w.close()
+					b.ReportAllocs()
+					begun := usedCPU()
+					b.SetParallelism((senders + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
+					b.RunParallel(func(pb *testing.PB) {
+						for pb.Next() {
+							r := request(b.Context(), method, nil, 0)
+							if method == "POST" {
+								r.Body, r.ContentLength = openBody{strings.NewReader("hello")}, 5
+							}
+							res, err := w.send(r, &noted{})
+							if err != nil {
+								b.Fatal(err)
+							}
+							io.Copy(io.Discard, res.Body)
+							res.Body.Close()
+						}
+					})
+					b.ReportMetric(float64((usedCPU()-begun).Microseconds())/float64(b.N), "cpu-us/op")
+				})
+			}
+		}
+	}
 }
 
 // BenchmarkWoken is what the gateway adds to a wake: from the arrival of a request for a backend without instances to the slot, with a

@@ -3,9 +3,10 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -45,7 +46,11 @@ type exchange struct {
 	browser  bool      // may be shown a page instead of an answer
 	timing   bool      // asked for Server-Timing
 	waking   *time.Timer
-	lasting  bool // has become a connection
+	upgrades bool    // may become a connection
+	lasting  bool    // has become one
+	target   url.URL // of the request as it goes out
+	early    earlyAnswers
+	transfer *transfer // the body of the answer, if it came over a wire
 	logged   bool
 	parent   string // traceparent that the instance got
 	status   int
@@ -63,10 +68,14 @@ func exchangeOf(r *http.Request) *exchange {
 type requestBody struct {
 	io.ReadCloser
 	touched atomic.Bool // some of it may be on its way to an instance
+	over    atomic.Bool // the exchange has ended: the server does not allow it to be read any more
 	failed  atomic.Bool // the client sent something wrong or went away
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
+	if b.over.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	b.touched.Store(true)
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -100,6 +109,9 @@ func (x *exchange) stopTimeouts() bool {
 // end gives back what the exchange holds.
 func (x *exchange) end() {
 	x.stopTimeouts()
+	if x.body != nil {
+		x.body.over.Store(true)
+	}
 	if x.idle != nil {
 		x.idle.stop()
 	}
@@ -112,11 +124,10 @@ func (x *exchange) end() {
 	x.g.metrics.done(x, now)
 }
 
-// roundTrip takes a slot and sends the request there. It implements http.RoundTripper for the proxy, which calls it through forwarder.
+// roundTrip takes a slot and sends the request there.
 func (x *exchange) roundTrip(out *http.Request) (*http.Response, error) {
 	ctx := out.Context()
 	body := out.Body
-	x.watchWriting(ctx)
 	for attempt := 0; ; attempt++ {
 		if x.instance == nil { // else a slot was free on arrival
 			err := x.acquire(ctx)
@@ -230,7 +241,11 @@ func (x *exchange) send(out *http.Request, i *instance) (*http.Response, error) 
 	case d > 0:
 		x.idle.progress()
 	}
-	res, err := i.roundTripper(x.spec.Protocol).RoundTrip(out)
+	res, err := i.wayTo(x.spec.Protocol).send(out, x)
+	if err == nil && res.StatusCode < 200 && !(x.upgrades && res.StatusCode == http.StatusSwitchingProtocols) {
+		res.Body.Close()
+		err = fmt.Errorf("the answer has the status %d, which was not asked for", res.StatusCode)
+	}
 	if err != nil {
 		for _, t := range x.timeouts[before:] { // the next instance has its own time
 			t.Stop()
@@ -245,6 +260,7 @@ func (x *exchange) send(out *http.Request, i *instance) (*http.Response, error) 
 		return nil, errTimeout
 	}
 	x.noteFirstByte(res)
+	x.transfer, _ = res.Body.(*transfer)
 	if x.idle != nil {
 		res.Body = x.idle.wrap(res.Body)
 	}
@@ -283,7 +299,7 @@ const attempts = 25
 // connection could be made and nothing was sent before; or the connection was reset, which the kernel does when a program ends, or
 // closes, and has not read what came. One that ends after it has read a request closes its connection orderly: a request that
 // broke an instance, for example by its use of memory, must not be given to the next one. Of a body a part may have been read. A
-// connection that had been idle and turns out to be closed is dealt with below, in http.Transport, and by the same rule.
+// connection that had been idle and turns out to be closed is dealt with by the way, and by the same rule.
 func (x *exchange) mayRetry(err error, attempt int) bool {
 	if attempt+1 >= attempts {
 		return false
@@ -305,17 +321,17 @@ func idempotent(method string) bool {
 	return false
 }
 
-// watchWriting notes when the request has been written to an instance. The trace is the one that the proxy makes for each request to
-// learn of interim answers.
-func (x *exchange) watchWriting(ctx context.Context) {
-	if trace := httptrace.ContextClientTrace(ctx); trace != nil && trace.WroteRequest == nil {
-		trace.GotFirstResponseByte = func() { x.answered.Store(true) }
-		trace.WroteRequest = func(info httptrace.WroteRequestInfo) {
-			if info.Err == nil {
-				x.written.Store(true)
-			}
-		}
+// An exchange is the witness of its request.
+
+func (x *exchange) wrote() { x.written.Store(true) }
+
+func (x *exchange) began() { x.answered.Store(true) }
+
+func (x *exchange) interim(status int, h http.Header) error {
+	if !x.upgrades { // else httputil.ReverseProxy is told as well
+		x.early.hand(status, h)
 	}
+	return nil
 }
 
 // pause waits before the next attempt: not at all before the second, then 10 ms doubling to 500 ms.

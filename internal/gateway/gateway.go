@@ -61,7 +61,8 @@ type Gateway struct {
 	cfg       Config
 	log       *slog.Logger
 	metrics   *metrics
-	proxy     *httputil.ReverseProxy
+	upgrader  *httputil.ReverseProxy
+	buffers   buffers // that bodies are copied through
 	server    *http.Server
 	plain     []net.Listener
 	secure    []net.Listener
@@ -106,7 +107,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.metrics = newMetrics(cfg.Registerer, g)
 	g.routes.Store(&routes{})
 	g.ledger = newLedger()
-	g.proxy = g.newProxy()
+	g.upgrader = g.newUpgrader()
 	g.server = g.newServer(nil)
 	g.server.ConnState = g.conns.note
 	g.insideSrv = g.newServer(func(ctx context.Context, c net.Conn) context.Context {

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 )
@@ -23,8 +22,8 @@ type instance struct {
 	id   string
 	dial func(ctx context.Context) (net.Conn, error)
 
-	once      sync.Once
-	transport *http.Transport // made for the first request
+	once sync.Once
+	way  way // made for the first request
 
 	// Guarded by backend.mu.
 	inflight int
@@ -38,13 +37,6 @@ type instance struct {
 }
 
 const (
-	// idleConnTimeout is below the keep-alive time of common servers (Node.js: 5 s), so that the gateway and not the program is
-	// the one to close a connection that nobody uses.
-	idleConnTimeout = 4 * time.Second
-
-	// dialTimeout is long for a connection on one machine: the program does not accept any.
-	dialTimeout = 5 * time.Second
-
 	firstEjection = 50 * time.Millisecond
 	longEjection  = 5 * time.Second
 )
@@ -79,51 +71,14 @@ func (i *instance) settle() {
 
 // close ends the instance's idle connections. backend.mu is held.
 func (i *instance) close() {
-	i.once.Do(func() {}) // no transport from here on
-	if i.transport != nil {
-		i.transport.CloseIdleConnections()
+	i.once.Do(func() {}) // no way from here on
+	if i.way != nil {
+		i.way.close()
 	}
 }
 
-// roundTripper gives the instance's connections, made for the protocol at the first call.
-func (i *instance) roundTripper(protocol Protocol) http.RoundTripper {
-	i.once.Do(func() { i.transport = newTransport(i.id, i.dial, protocol) })
-	return i.transport
+// wayTo gives the way to the instance, made for the protocol at the first call.
+func (i *instance) wayTo(protocol Protocol) way {
+	i.once.Do(func() { i.way = newWay(i.id, i.dial, protocol) })
+	return i.way
 }
-
-func newTransport(id string, dial func(context.Context) (net.Conn, error), protocol Protocol) *http.Transport {
-	t := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-			defer cancel()
-			conn, err := dial(ctx)
-			if err != nil {
-				return nil, &dialError{instance: id, err: err}
-			}
-			return conn, nil
-		},
-		DisableCompression:     true,
-		MaxIdleConnsPerHost:    512,
-		IdleConnTimeout:        idleConnTimeout,
-		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: 1 << 20,
-		Protocols:              new(http.Protocols),
-	}
-	if protocol == H2C {
-		t.Protocols.SetUnencryptedHTTP2(true)
-	} else {
-		t.Protocols.SetHTTP1(true)
-	}
-	return t
-}
-
-// dialError says that no connection to an instance could be made: nothing of the request was sent.
-type dialError struct {
-	instance string
-	err      error
-}
-
-func (e *dialError) Error() string {
-	return "connecting to instance " + e.instance + ": " + e.err.Error()
-}
-func (e *dialError) Unwrap() error { return e.err }

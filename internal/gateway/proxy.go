@@ -19,7 +19,7 @@ const (
 	probeHeader = "K-Network-Probe"
 )
 
-// forwarder lets the proxy send through the exchange that a request belongs to.
+// forwarder lets httputil.ReverseProxy send through the exchange that a request belongs to.
 type forwarder struct{}
 
 func (forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -38,15 +38,21 @@ func (b *buffers) Get() []byte {
 
 func (b *buffers) Put(p []byte) { b.pool.Put((*[32 << 10]byte)(p)) }
 
-func (g *Gateway) newProxy() *httputil.ReverseProxy {
+// newUpgrader makes what carries requests that may become connections, and connections then.
+func (g *Gateway) newUpgrader() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Rewrite:        rewrite,
-		Transport:      forwarder{},
-		BufferPool:     &buffers{},
-		ErrorHandler:   answerError,
-		ModifyResponse: noteAnswer,
-		FlushInterval:  50 * time.Millisecond, // of answers with a known length; others are flushed at each read
-		ErrorLog:       log.New(io.Discard, "", 0),
+		Rewrite:    rewrite,
+		Transport:  forwarder{},
+		BufferPool: &g.buffers,
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			exchangeOf(r).answerError(r.Context(), w, err)
+		},
+		ModifyResponse: func(res *http.Response) error {
+			exchangeOf(res.Request).noteAnswer(res, res.Header)
+			return nil
+		},
+		FlushInterval: 50 * time.Millisecond, // of answers with a known length; others are flushed at each read
+		ErrorLog:      log.New(io.Discard, "", 0),
 	}
 }
 
@@ -159,17 +165,23 @@ func (x *exchange) proxy(w http.ResponseWriter, r *http.Request, rs *routes) {
 	if d := x.spec.Timeout; d > 0 {
 		x.after(d, errTimeout)
 	}
-	r = r.WithContext(context.WithValue(ctx, exchangeKey{}, x))
 	if r.ContentLength != 0 {
 		x.body = &requestBody{ReadCloser: r.Body}
-		r.Body = x.body
 		if r.ProtoMajor == 1 {
 			_ = http.NewResponseController(w).EnableFullDuplex() // the answer may begin before the body has ended
 		}
 	}
 	delete(w.Header(), "Connection") // noteEnd is asked again when the answer is there
 	w.Header()["Content-Type"] = nil // an answer without one is not to be given one by guessing
-	x.g.proxy.ServeHTTP(w, r)
+	if x.upgrades = upgrades(r.Header); !x.upgrades {
+		x.relay(ctx, w)
+		return
+	}
+	r = r.WithContext(context.WithValue(ctx, exchangeKey{}, x))
+	if x.body != nil {
+		r.Body = x.body
+	}
+	x.g.upgrader.ServeHTTP(w, r)
 }
 
 // serveHere lets a handler of this process answer.
@@ -240,17 +252,16 @@ func (x *exchange) setHeaders(out, in *http.Request) {
 	}
 }
 
-func noteAnswer(res *http.Response) error {
-	x := exchangeOf(res.Request)
+// noteAnswer completes an answer, whose header is to be h.
+func (x *exchange) noteAnswer(res *http.Response, h http.Header) {
 	x.status = res.StatusCode
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		return nil
+		return
 	}
-	x.g.noteEnd(res.Header)
+	x.g.noteEnd(h)
 	if x.logged {
 		res.Body = &countedBody{res.Body, x}
 	}
-	return nil
 }
 
 // answerProbe answers a question about the configuration in force; it does not reach an instance.
@@ -309,15 +320,14 @@ func answer(w http.ResponseWriter, status int, sentence string) {
 }
 
 // answerError answers for an exchange that got no answer from an instance.
-func answerError(w http.ResponseWriter, r *http.Request, err error) {
-	x := exchangeOf(r)
+func (x *exchange) answerError(ctx context.Context, w http.ResponseWriter, err error) {
 	x.g.noteEnd(w.Header())
-	if errors.Is(context.Cause(r.Context()), errWaking) {
+	if errors.Is(context.Cause(ctx), errWaking) {
 		x.status = http.StatusServiceUnavailable
 		showWaking(w)
 		return
 	}
-	status, reason := verdict(r.Context(), x, err)
+	status, reason := verdict(ctx, x, err)
 	x.status = status
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
