@@ -190,7 +190,7 @@ func (s *Settings) resolveFile(flags *pflag.FlagSet, names []string) error {
 		return fmt.Errorf("configuration file: %w", err)
 	}
 	keys := map[string]any{}
-	if err := yaml.Unmarshal(data, &keys); err != nil {
+	if err := yaml.UnmarshalStrict(data, &keys); err != nil {
 		return fmt.Errorf("configuration file %s: %w", path, err)
 	}
 	for key, value := range keys {

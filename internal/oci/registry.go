@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"syscall"
 )
 
 // Error codes of the distribution specification.
@@ -193,6 +194,8 @@ func (s *Store) answer(w http.ResponseWriter, err error, unknown string) {
 	case errors.Is(err, ErrInUse):
 		s.refuse(w, http.StatusMethodNotAllowed, codeDenied, err)
 	case errors.Is(err, ErrFull):
+		s.refuse(w, http.StatusInsufficientStorage, codeDenied, err)
+	case errors.Is(err, syscall.ENOSPC):
 		s.refuse(w, http.StatusInsufficientStorage, codeDenied, err)
 	case errors.Is(err, errUploadBusy):
 		s.refuse(w, http.StatusConflict, codeBlobUploadInvalid, err)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path"
@@ -199,6 +200,9 @@ func (im *importer) unpack(ctx context.Context, r io.Reader) error {
 		switch h.Typeflag {
 		case tar.TypeReg:
 			err = writeNew(name, archive)
+			if err != nil && !errors.As(err, new(*fs.PathError)) && ctx.Err() == nil { // of the two only the archive has no path
+				err = &invalidError{code: codeManifestInvalid, err: fmt.Errorf("read archive: %s: %w", h.Name, err)}
+			}
 		case tar.TypeSymlink, tar.TypeLink: // docker save names one layer twice
 			target := h.Linkname
 			if h.Typeflag == tar.TypeSymlink {

@@ -26,12 +26,12 @@ func Snapshot(ctx context.Context, dir string, w io.Writer) (int64, error) {
 	}
 	open, err := os.Open(dir)
 	if err != nil {
-		return 0, fmt.Errorf("store: open folder: %w", err)
+		return 0, away(dir, err)
 	}
 	defer open.Close()
 	path := shortSocketPath(dir, open)
 	if _, err := os.Stat(path); err != nil {
-		return 0, fmt.Errorf("store: no daemon serves %s (start it with: fairlead serve): %w", dir, err)
+		return 0, away(dir, err)
 	}
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"unix://" + path}, DialTimeout: dialTimeout, Logger: zap.NewNop()})
 	if err != nil {
@@ -54,6 +54,26 @@ func Snapshot(ctx context.Context, dir string, w io.Writer) (int64, error) {
 	return n, nil
 }
 
+// advised is an error with what a person could try.
+type advised struct {
+	err error
+	try string
+}
+
+func (e *advised) Error() string { return e.err.Error() }
+func (e *advised) Unwrap() error { return e.err }
+
+// Try is the advice.
+func (e *advised) Try() string { return e.try }
+
+// away is what is wrong where a running store should be.
+func away(dir string, err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return &advised{fmt.Errorf("store: no daemon serves %s: %w", dir, err), "fairlead serve, or --home with the home folder of a daemon that runs"}
+	}
+	return &advised{fmt.Errorf("store: open folder: %w", err), "as the user who runs the daemon"}
+}
+
 // Snapshot writes a consistent copy of this store to w; see the function of the same name.
 func (s *Store) Snapshot(ctx context.Context, w io.Writer) (int64, error) {
 	return Snapshot(ctx, s.cfg.Dir, w)
@@ -66,7 +86,7 @@ var ErrExists = errors.New("a store exists there already")
 // (ErrExists) or that is in use, checks the hash before it writes anything, and leaves nothing behind when it fails.
 func Restore(dir, file string) error {
 	if exists(dir) {
-		return fmt.Errorf("store: restore into %s: %w (move it away first)", dir, ErrExists)
+		return &advised{fmt.Errorf("store: restore into %s: %w", dir, ErrExists), "move it away, or --home with another folder"}
 	}
 	if err := verify(file); err != nil {
 		return err
@@ -104,6 +124,8 @@ func Restore(dir, file string) error {
 	return nil
 }
 
+const wholeBackup = "a file that fairlead backup has written, unchanged"
+
 // verify checks that file is a whole snapshot.
 func verify(file string) error {
 	f, err := os.Open(file)
@@ -115,9 +137,12 @@ func verify(file string) error {
 	if err != nil {
 		return fmt.Errorf("store: read snapshot %s: %w", file, err)
 	}
+	if info.IsDir() {
+		return &advised{fmt.Errorf("store: %s is a folder, not a backup", file), wholeBackup}
+	}
 	size := info.Size() - sha256.Size
 	if size <= 0 || size%512 != 0 {
-		return fmt.Errorf("store: %s is not a whole backup (its size is wrong)", file)
+		return &advised{fmt.Errorf("store: %s is not a whole backup (its size is wrong)", file), wholeBackup}
 	}
 	h := sha256.New()
 	if _, err := io.CopyN(h, f, size); err != nil {
@@ -128,7 +153,7 @@ func verify(file string) error {
 		return fmt.Errorf("store: read snapshot %s: %w", file, err)
 	}
 	if string(h.Sum(nil)) != string(want) {
-		return fmt.Errorf("store: %s is damaged: its checksum does not match", file)
+		return &advised{fmt.Errorf("store: %s is damaged: its checksum does not match", file), wholeBackup}
 	}
 	return nil
 }
