@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,6 +60,26 @@ func TestPackAndUnpack(t *testing.T) {
 	}
 }
 
+// unpack is unpackTo for a destination as people write it.
+func unpack(archive io.Reader, base, destination string, leftOut func(string)) error {
+	to, err := placeOf(destination, base)
+	if err != nil {
+		return err
+	}
+	return unpackTo(archive, base, to, leftOut)
+}
+
+// TestUnpackWorkingFolder: of a folder without a name of its own the entries keep theirs.
+func TestUnpackWorkingFolder(t *testing.T) {
+	folder := t.TempDir()
+	if err := unpack(bytes.NewReader(archiveOf(t, [2]string{"./.env", "x"})), ".", folder, nil); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(folder, ".env")); err != nil || string(text) != "x" {
+		t.Errorf(".env has %q, %v", text, err)
+	}
+}
+
 // archiveOf makes an archive of single files, and of links where the text begins with "->".
 func archiveOf(t *testing.T, entries ...[2]string) []byte {
 	t.Helper()
@@ -90,6 +111,7 @@ func TestUnpackStaysInside(t *testing.T) {
 		"an absolute name":   archiveOf(t, [2]string{"/evil", "x"}),
 		"through a link":     archiveOf(t, [2]string{"data", "->" + outside}, [2]string{"data/evil", "x"}),
 		"through a relative": archiveOf(t, [2]string{"data/l", "->../.."}, [2]string{"data/l/evil", "x"}),
+		"a parent of here":   archiveOf(t, [2]string{"../evil", "x"}),
 		"another name":       archiveOf(t, [2]string{".bashrc", "x"}),
 	} {
 		parent := t.TempDir()

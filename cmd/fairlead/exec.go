@@ -110,31 +110,56 @@ func (c *client) exec(ctx context.Context, call remoteCall) error {
 	if errors.As(err, &code) {
 		return exitStatus(code.Code)
 	}
-	if err != nil && strings.Contains(err.Error(), "executable file") {
-		return notExecutable{program: call.command[0], instance: call.pod.Name, err: err}
+	if err == nil {
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("exec in instance %s: %w", call.pod.Name, err)
-	}
-	return nil
+	return execError(call, err)
 }
 
-// notExecutable says that an instance has no such program. It ends a command with the code that a shell would.
+// execError says why a program could not be run at all, which runtimes tell in words only.
+func execError(call remoteCall, err error) error {
+	said := strings.ToLower(err.Error())
+	switch {
+	case strings.Contains(said, "is not valid for pod"):
+		err = fmt.Errorf("instance %s has no container %s", call.pod.Name, call.container)
+		return withTry(err, "-c %s", strings.Join(containerNames([]corev1.Pod{*call.pod}, queueProxy), " or -c "))
+	case strings.Contains(said, "executable file"), strings.Contains(said, "no such file or directory"):
+		return notExecutable{program: call.command[0], instance: call.pod.Name, err: err}
+	case strings.Contains(said, "permission denied"), strings.Contains(said, "operation not permitted"), strings.Contains(said, "exec format error"):
+		return notExecutable{program: call.command[0], instance: call.pod.Name, err: err, there: true}
+	}
+	return fmt.Errorf("exec in instance %s: %w", call.pod.Name, err)
+}
+
+// notExecutable says that an instance has no such program, or that it is there and cannot be run. It ends a command with the
+// code that a shell would.
 type notExecutable struct {
 	program, instance string
+	there             bool
 	err               error
 }
 
 func (e notExecutable) Error() string {
+	if e.there {
+		return fmt.Sprintf("exec in instance %s: %s cannot be run", e.instance, e.program)
+	}
 	return fmt.Sprintf("exec in instance %s: it has no program %s that can be run", e.instance, e.program)
 }
 func (e notExecutable) Unwrap() error { return e.err }
 
-// ExitCode is that of a shell that does not find a program.
-func (e notExecutable) ExitCode() int { return 127 }
+// ExitCode is that of a shell.
+func (e notExecutable) ExitCode() int {
+	if e.there {
+		return 126
+	}
+	return 127
+}
 
 // Try says why that is so often.
 func (e notExecutable) Try() string {
+	if e.there {
+		return "a program, not a folder, for this kind of machine, with the right to execute it"
+	}
 	return "a full path; images of Go programs have no shell and no tools"
 }
 

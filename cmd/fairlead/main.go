@@ -8,9 +8,12 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"k8s.io/klog/v2"
 
 	"github.com/fairlead-dev/fairlead/internal/build"
 	"github.com/fairlead-dev/fairlead/internal/build/webserver"
@@ -24,6 +27,8 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == build.ServerArg {
 		os.Exit(webserver.Main(os.Args[2:]))
 	}
+	// What the Kubernetes libraries would log beside a command's own errors is about their insides; a daemon sets a log for it.
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
