@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/fairlead-dev/fairlead/internal/build"
 )
 
 // advice is what a person could try after an error of a command: what the error says itself, else what its kind suggests.
@@ -20,6 +22,12 @@ func advice(command string, err error) string {
 	switch {
 	case errors.As(err, &usage):
 		return command + " --help"
+	case errors.Is(err, build.ErrNoBuilder):
+		return "the folder with the source; fairlead help build says what is built"
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR):
+		return "a file where a file is meant, and a folder where a folder is"
+	case errors.Is(err, syscall.EROFS):
+		return "a path that can be written"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "fairlead serve: the daemon has ended; its log says why"
 	case errors.Is(err, fs.ErrNotExist):
@@ -46,6 +54,8 @@ func apiAdvice(err error) string {
 		return "kubectl auth can-i --list: what this user may do"
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		return "another value; fairlead explain KIND.FIELD says what a field takes"
+	case apierrors.IsNotFound(err) && strings.Contains(err.Error(), "namespaces "):
+		return "fairlead get namespaces; kubectl create namespace NAME makes one"
 	case apierrors.IsNotFound(err):
 		return "fairlead get KIND --all-namespaces: what there is"
 	case apierrors.IsAlreadyExists(err):

@@ -47,7 +47,11 @@ func backup(ctx context.Context, settings *daemon.Settings, path string) (int64,
 	}
 	temporary, err := os.CreateTemp(filepath.Dir(path), ".fairlead-backup-*")
 	if err != nil {
-		return 0, fmt.Errorf("backup: %w", err)
+		var at *fs.PathError
+		if errors.As(err, &at) { // of the name that was made up nobody has heard
+			err = at.Err
+		}
+		return 0, withTry(fmt.Errorf("backup: write into the folder %s: %w", filepath.Dir(path), err), "a file in a folder that is there and that you may write to")
 	}
 	defer func() { _ = os.Remove(temporary.Name()) }()
 	defer temporary.Close()

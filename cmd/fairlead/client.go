@@ -73,7 +73,7 @@ func connect(ctx context.Context, kubeconfig string) (*client, error) {
 		if _, statErr := os.Stat(kubeconfig); errors.Is(statErr, fs.ErrNotExist) {
 			return nil, withTry(fmt.Errorf("%w: %s does not exist", errNoDaemon, kubeconfig), "fairlead serve")
 		}
-		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
+		return nil, kubeconfigError(kubeconfig, err)
 	}
 	c, err := newClient(config)
 	if err != nil {
@@ -89,6 +89,18 @@ func connect(ctx context.Context, kubeconfig string) (*client, error) {
 		return nil, fmt.Errorf("the API on %s is not ready: %w", config.Host, err)
 	}
 	return c, nil
+}
+
+// kubeconfigError is an error of reading a kubeconfig, whose kind client-go does not pass on.
+func kubeconfigError(path string, err error) error {
+	file, openErr := os.Open(path)
+	if errors.Is(openErr, fs.ErrPermission) {
+		return withTry(fmt.Errorf("kubeconfig: %w", openErr), "as the user who runs the daemon, or --kubeconfig with one of your own")
+	}
+	if openErr == nil {
+		file.Close()
+	}
+	return withTry(fmt.Errorf("kubeconfig %s: %w", path, err), "a kubeconfig: fairlead kubeconfig --print shows the daemon's")
 }
 
 func newClient(config *rest.Config) (*client, error) {

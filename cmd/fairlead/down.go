@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -53,13 +54,29 @@ func newDownCommand(term *terminal) *cobra.Command {
 			}
 			options := object.DeleteOptions{IgnoreNotFound: true, Wait: true, Cascade: "foreground"}
 			options.Namespace = target.namespace
-			return objects.DeleteManifests(cmd.Context(), manifests, options, term.err)
+			told := &tellTale{out: term.err}
+			err = objects.DeleteManifests(cmd.Context(), manifests, options, told)
+			if err == nil && !told.any {
+				term.note("Nothing of %s is there in namespace %s.", file, target.namespace)
+			}
+			return err
 		},
 	}
 	target.addTo(cmd.Flags())
 	cmd.Flags().StringVarP(&path, "file", "f", ".", "file, or folder with one")
 	cmd.Flags().BoolVar(&volumes, "volumes", false, "delete named volumes and their data too")
 	return cmd
+}
+
+// tellTale remembers whether anything was written.
+type tellTale struct {
+	out io.Writer
+	any bool
+}
+
+func (t *tellTale) Write(p []byte) (int, error) {
+	t.any = true
+	return t.out.Write(p)
 }
 
 // deleteProject deletes everything with the label of a project and waits until its workloads are gone.
@@ -72,22 +89,26 @@ func (c *client) deleteProject(ctx context.Context, term *terminal, namespace, n
 	foreground := metav1.DeletePropagationForeground
 	options := metav1.DeleteOptions{PropagationPolicy: &foreground}
 	var failures []error
-	failed := func(kind, object string, err error) {
-		if err != nil && !apierrors.IsNotFound(err) {
-			failures = append(failures, fmt.Errorf("delete %s %s: %w", kind, object, err))
+	failed := func(kind, object string, err error) bool {
+		if err == nil || apierrors.IsNotFound(err) {
+			return false
 		}
+		failures = append(failures, fmt.Errorf("delete %s %s: %w", kind, object, err))
+		return true
 	}
 	for _, s := range services.Items {
-		failed("service", s.Name, c.serving.ServingV1().Services(namespace).Delete(ctx, s.Name, options))
-		term.note("Deleted service %s", s.Name)
+		if !failed("service", s.Name, c.serving.ServingV1().Services(namespace).Delete(ctx, s.Name, options)) {
+			term.note("Deleted service %s", s.Name)
+		}
 	}
 	pods, err := c.kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.LabelSelector + ",!" + serviceLabel})
 	if err != nil {
 		return fmt.Errorf("delete project %s: %w", name, err)
 	}
 	for _, p := range pods.Items {
-		failed("instance", p.Name, c.kube.CoreV1().Pods(namespace).Delete(ctx, p.Name, metav1.DeleteOptions{}))
-		term.note("Deleted instance %s", p.Name)
+		if !failed("instance", p.Name, c.kube.CoreV1().Pods(namespace).Delete(ctx, p.Name, metav1.DeleteOptions{})) {
+			term.note("Deleted instance %s", p.Name)
+		}
 	}
 	for _, p := range pods.Items {
 		failed("instance", p.Name, c.waitPodGone(ctx, namespace, p.Name))

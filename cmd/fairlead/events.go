@@ -62,6 +62,11 @@ func newEventsCommand(term *terminal) *cobra.Command {
 			}
 			return output.print(term.out, list)
 		}
+		if len(list.Items) == 0 && filter.service != "" && !watch {
+			if _, err := c.getService(cmd.Context(), namespace, filter.service); err != nil && !all {
+				return err // of one that was deleted the events stay for a while
+			}
+		}
 		if len(list.Items) == 0 {
 			term.note("No events.")
 		} else if err := eventTable(list.Items, all).write(term.out, term.human); err != nil {
@@ -155,7 +160,7 @@ func (c *client) watchEvents(ctx context.Context, term *terminal, namespace, ver
 				}
 			case *metav1.Status:
 				changes.Stop()
-				return fmt.Errorf("watch events: %w", apierrors.FromObject(object))
+				return endedBy(ctx, fmt.Errorf("watch events: %w", apierrors.FromObject(object)))
 			}
 		}
 		changes.Stop()

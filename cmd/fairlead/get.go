@@ -35,7 +35,11 @@ func newGetCommand(term *terminal) *cobra.Command {
 			if err != nil {
 				return asUsage(err)
 			}
-			return asUsage(c.Get(cmd.Context(), targets, options, term.out))
+			err = asUsage(c.Get(cmd.Context(), targets, options, term.out))
+			if options.Watch {
+				return endedBy(cmd.Context(), err)
+			}
+			return err
 		},
 	}
 	flags.addSelection(cmd.Flags())

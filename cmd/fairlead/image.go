@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,8 +29,8 @@ func newImageCommand(term *terminal) *cobra.Command {
 		Short: "List, tag, pull, remove, export and import the daemon's images",
 		Long: "The daemon keeps images in one store, with a registry in front of it that docker, podman, skopeo, crane and\n" +
 			"buildah push to and pull from. These commands ask that registry.",
-		Args: exactArgs(0),
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: cobra.ArbitraryArgs,
+		RunE: helpOrUnknown,
 	}
 	f.target.addTo(cmd.PersistentFlags())
 	cmd.AddCommand(f.list(term), f.inspect(term), f.tag(term), f.remove(term), f.prune(term), f.pull(term), f.export(term), f.load(term))
@@ -127,7 +130,7 @@ func (f *imageFlags) inspect(term *terminal) *cobra.Command {
 		}
 		details, err := client.Inspect(cmd.Context(), args[0])
 		if err != nil {
-			return err
+			return imageError(err, "fairlead image list")
 		}
 		return output.print(term.out, details)
 	}
@@ -145,7 +148,7 @@ func (f *imageFlags) tag(term *terminal) *cobra.Command {
 				return err
 			}
 			if err := client.Tag(cmd.Context(), args[0], args[1]); err != nil {
-				return err
+				return imageError(err, "fairlead image list; a name is REPOSITORY:TAG, as in shop/page:v1")
 			}
 			term.note("tagged   %s is %s", args[1], args[0])
 			return nil
@@ -168,7 +171,7 @@ func (f *imageFlags) remove(term *terminal) *cobra.Command {
 			}
 			for _, reference := range args {
 				if err := client.Remove(cmd.Context(), reference); err != nil {
-					return err
+					return imageError(err, "fairlead image list")
 				}
 				term.note("removed  %s", reference)
 			}
@@ -224,6 +227,9 @@ func (f *imageFlags) pull(term *terminal) *cobra.Command {
 			return err
 		}
 		pulled, err := client.Pull(cmd.Context(), oci.PullRequest{Reference: args[0], Policy: oci.Policy(policy)}, pullProgress(term))
+		if err != nil && !strings.Contains(err.Error(), "registry cannot be reached") {
+			return imageError(err, "an image as in docker.io/library/nginx:1")
+		}
 		if err != nil {
 			return err
 		}
@@ -264,7 +270,7 @@ func (f *imageFlags) export(term *terminal) *cobra.Command {
 				return err
 			}
 			if args[1] == "-" {
-				return client.Export(cmd.Context(), args[0], term.out)
+				return imageError(client.Export(cmd.Context(), args[0], term.out), "fairlead image list")
 			}
 			return exportTo(cmd.Context(), client, args[0], args[1])
 		},
@@ -274,6 +280,9 @@ func (f *imageFlags) export(term *terminal) *cobra.Command {
 // exportTo leaves no file behind when the export does not end well.
 func exportTo(ctx context.Context, client *oci.Client, reference, path string) error {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return withTry(fmt.Errorf("export %s: %s exists and is not overwritten", reference, path), "another file name")
+	}
 	if err != nil {
 		return fmt.Errorf("export %s: %w", reference, err)
 	}
@@ -282,9 +291,19 @@ func exportTo(ctx context.Context, client *oci.Client, reference, path string) e
 		err = closeErr
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(path))
+		return imageError(errors.Join(err, os.Remove(path)), "fairlead image list")
 	}
 	return nil
+}
+
+// imageError adds what to try to what the daemon says about the name or content of an image. What is wrong with the way to the
+// daemon, or with the disk, has advice of its own.
+func imageError(err error, try string) error {
+	var away *net.OpError
+	if errors.As(err, &away) || errors.Is(err, context.Canceled) || errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
+	return withTry(err, "%s", try)
 }
 
 func (f *imageFlags) load(term *terminal) *cobra.Command {
@@ -309,11 +328,14 @@ func (f *imageFlags) load(term *terminal) *cobra.Command {
 				return fmt.Errorf("import: %w", err)
 			}
 			defer file.Close()
+			if info, err := file.Stat(); err != nil || info.IsDir() {
+				return withTry(errors.Join(err, fmt.Errorf("import: %s is a folder", args[0])), "fairlead build %s, or the archive of an image", args[0])
+			}
 			source = file
 		}
 		names, err := client.Import(cmd.Context(), name, source)
 		if err != nil {
-			return err
+			return imageError(err, "an archive that fairlead image export, docker save or podman save has written")
 		}
 		for _, n := range names {
 			fmt.Fprintln(term.out, n)

@@ -23,12 +23,7 @@ func newServiceCommand(term *terminal) *cobra.Command {
 		Short:   "Create, update, list, describe or delete services, as kn does",
 		Long: "Service does what kn's command of that name does, with the flags that are used most. The other commands do\n" +
 			"more: run, deploy, list, traffic.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			return withTry(usagef("unknown command %q", cmd.CommandPath()+" "+args[0]), "fairlead service --help")
-		},
+		RunE: helpOrUnknown,
 	}
 	list := newListCommand(term)
 	list.Aliases = []string{"ls"}

@@ -22,7 +22,8 @@ func newKubeconfigCommand(term *terminal) *cobra.Command {
 		Use:   "kubeconfig",
 		Short: "Let kubectl and kn talk to this daemon",
 		Long: "Kubeconfig writes the cluster, user and context of the daemon into the file kubectl reads, which is the\n" +
-			"first of KUBECONFIG or ~/.kube/config, and makes the context the current one. Nothing else in the file changes.",
+			"first of KUBECONFIG that exists or ~/.kube/config, and makes the context the current one. Nothing else in the\n" +
+			"file changes.",
 		Example: "  fairlead kubeconfig\n  fairlead kubeconfig --print > fairlead.kubeconfig\n  fairlead kubeconfig --keep-context && kubectl --context fairlead get ksvc",
 		Args:    exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -73,11 +74,11 @@ func readKubeconfig(path, name string) (*clientcmdapi.Config, error) {
 		return nil, withTry(fmt.Errorf("%w: %s does not exist", errNoDaemon, path), "fairlead serve")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig %s: %w", path, err)
+		return nil, kubeconfigError(path, err)
 	}
 	context := own.Contexts[own.CurrentContext]
 	if context == nil || own.Clusters[context.Cluster] == nil || own.AuthInfos[context.AuthInfo] == nil {
-		return nil, fmt.Errorf("kubeconfig %s: it names no cluster and user", path)
+		return nil, kubeconfigError(path, errors.New("it names no cluster and user"))
 	}
 	if err := clientcmd.ResolveLocalPaths(own); err != nil {
 		return nil, fmt.Errorf("kubeconfig %s: %w", path, err)
@@ -95,7 +96,7 @@ func mergeKubeconfig(own *clientcmdapi.Config, name string, keep bool, term *ter
 	access := clientcmd.NewDefaultPathOptions()
 	all, err := access.GetStartingConfig()
 	if err != nil {
-		return fmt.Errorf("the kubeconfig of kubectl: %w", err)
+		return withTry(fmt.Errorf("the kubeconfig of kubectl: %w", err), "mend that file, or another: KUBECONFIG=FILE fairlead kubeconfig")
 	}
 	cluster, user, context := *own.Clusters[name], *own.AuthInfos[name], *own.Contexts[name]
 	cluster.LocationOfOrigin, user.LocationOfOrigin = "", "" // Where an entry comes from says which file it is written to.

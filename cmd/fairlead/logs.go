@@ -67,6 +67,9 @@ func (f *logFlags) run(cmd *cobra.Command, term *terminal, name string) error {
 	if err := c.aim(ctx, &query, name, f.revision); err != nil {
 		return err
 	}
+	if err := c.known(ctx, query, name, f.revision); err != nil {
+		return err
+	}
 	if f.follow {
 		return c.followLogs(ctx, query, term.out)
 	}
@@ -85,6 +88,9 @@ func (f *logFlags) query(term *terminal) (logQuery, error) {
 	}
 	if f.since < 0 {
 		return q, usagef("--since %v is negative", f.since)
+	}
+	if f.tail < -1 {
+		return q, withTry(usagef("--tail %d is negative", f.tail), "--tail 100, or leave it out for all lines")
 	}
 	if f.since > 0 {
 		q.options.SinceTime = &metav1.Time{Time: time.Now().Add(-f.since)}
@@ -112,7 +118,7 @@ func (c *client) aim(ctx context.Context, query *logQuery, name, revision string
 	_, podErr := c.kube.CoreV1().Pods(query.namespace).Get(ctx, name, metav1.GetOptions{})
 	if podErr == nil {
 		query.field = "metadata.name=" + name
-		return nil
+		return noRevision(name, revision)
 	}
 	if !apierrors.IsNotFound(podErr) {
 		return fmt.Errorf("look for instance %s: %w", name, podErr)
@@ -125,10 +131,44 @@ func (c *client) aim(ctx context.Context, query *logQuery, name, revision string
 		return err
 	case gone[0].Name == name:
 		query.field = "metadata.name=" + name
-	default:
-		query.selector = serviceLabel + "=" + name
+		return noRevision(name, revision)
+	}
+	query.selector = serviceLabel + "=" + name
+	if revision != "" {
+		query.selector += "," + revisionLabel + "=" + revision
 	}
 	return nil
+}
+
+// noRevision refuses to choose among the instances of a service where a single instance is named.
+func noRevision(instance, revision string) error {
+	if revision == "" {
+		return nil
+	}
+	return withTry(usagef("%s is an instance: --revision chooses among those of a service", instance), "leave out --revision")
+}
+
+// known refuses what there is nothing of to show now or later: a revision or a container that does not exist.
+func (c *client) known(ctx context.Context, query logQuery, name, revision string) error {
+	if revision == "" && query.container == "" {
+		return nil
+	}
+	pods, _, err := c.loggedPods(ctx, query)
+	if err != nil {
+		return fmt.Errorf("logs of %s: %w", name, err)
+	}
+	names := containerNames(pods)
+	switch {
+	case len(pods) > 0 && query.container != "" && !slices.Contains(names, query.container):
+		return withTry(fmt.Errorf("%s has no container %s", name, query.container), "-c %s", strings.Join(names, " or -c "))
+	case len(pods) > 0 || revision == "":
+		return nil
+	}
+	_, err = c.serving.ServingV1().Revisions(query.namespace).Get(ctx, revision, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return withTry(fmt.Errorf("service %s has no revision %s", name, revision), "fairlead revisions %s", name)
+	}
+	return err
 }
 
 // printLogs prints the logs that are there, merged by time.
@@ -146,8 +186,6 @@ func (c *client) printLogs(ctx context.Context, term *terminal, query logQuery, 
 	case query.options.Previous:
 		term.note("No instance of %s has been restarted.", name)
 		return nil
-	case query.container != "" && len(pods) > 0:
-		return withTry(fmt.Errorf("%s has no container %s", name, query.container), "-c %s", strings.Join(containerNames(pods), " or -c "))
 	default:
 		term.note("%s has no instance that a log is kept of.", name)
 		return nil
@@ -167,12 +205,12 @@ func (c *client) printLogs(ctx context.Context, term *terminal, query logQuery, 
 	return nil
 }
 
-// containerNames are the containers of some instances, each once.
-func containerNames(pods []corev1.Pod) []string {
+// containerNames are the containers of some instances, each once, without some.
+func containerNames(pods []corev1.Pod, without ...string) []string {
 	var names []string
 	for i := range pods {
 		for _, c := range pods[i].Spec.Containers {
-			if !slices.Contains(names, c.Name) {
+			if !slices.Contains(names, c.Name) && !slices.Contains(without, c.Name) {
 				names = append(names, c.Name)
 			}
 		}

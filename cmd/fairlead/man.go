@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -33,7 +34,7 @@ func newManCommand(term *terminal) *cobra.Command {
 			}
 			page, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
-				return withTry(usagef("there is no command %q", args), "fairlead help")
+				return withTry(usagef("there is no command %s", strings.Join(args, " ")), "fairlead help")
 			}
 			if page != root {
 				header.Title = "" // the library makes it from the name

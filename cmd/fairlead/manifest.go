@@ -215,11 +215,11 @@ func scaleAnnotations(scale string) (map[string]string, error) {
 		if err != nil || n < 0 || n > 1000 {
 			return nil, withTry(usagef("--scale %q: %q is not a number from 0 to 1000", scale, text), "--scale 0..10")
 		}
-		annotations[key], bounds[key] = text, n
+		annotations[key], bounds[key] = strconv.Itoa(n), n
 	}
 	least, most := bounds[autoscaling.MinScaleAnnotationKey], bounds[autoscaling.MaxScaleAnnotationKey]
 	if most != 0 && least > most {
-		return nil, usagef("--scale %q: %d is more than %d", scale, least, most)
+		return nil, withTry(usagef("--scale %q: %d is more than %d", scale, least, most), "--scale %d..%d", most, least)
 	}
 	return annotations, nil
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -46,6 +49,9 @@ func newPortForwardCommand(term *terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := portsFree(cmd.Context(), address, args[1:]); err != nil {
+				return err
+			}
 			term.note("Forwarding to instance %s; Ctrl-C ends it", pod.Name)
 			ended := c.forward(pod, address, args[1:], cmd.Context().Done(), term.out, term.err)
 			return endedBy(cmd.Context(), ended)
@@ -71,6 +77,25 @@ func checkPortPair(text string) error {
 		if err != nil || n == 0 && which == "remote" {
 			return withTry(usagef("%q is not [LOCAL:]PORT: %q is not a port", text, port), "9090:8080")
 		}
+	}
+	return nil
+}
+
+// portsFree refuses local ports that cannot be listened on. Client-go would go on with those of several that can.
+func portsFree(ctx context.Context, address string, pairs []string) error {
+	var listeners []net.Listener
+	defer func() {
+		for _, l := range listeners {
+			l.Close()
+		}
+	}()
+	for _, pair := range pairs {
+		local, _, _ := strings.Cut(pair, ":")
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(address, cmp.Or(local, "0")))
+		if err != nil {
+			return withTry(fmt.Errorf("forward %s: %w", pair, err), "another port, or any free one: 0:%s", pair[strings.Index(pair, ":")+1:])
+		}
+		listeners = append(listeners, l)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -29,7 +30,7 @@ func newRootCommand(term *terminal) *cobra.Command {
 				return cmd.Help()
 			}
 			err := usagef("unknown command %q", args[0])
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			if near := cmd.SuggestionsFor(args[0]); args[0] != "" && len(near) > 0 {
 				return withTry(err, "fairlead %s", near[0])
 			}
 			return withTry(err, "fairlead help")
@@ -53,11 +54,34 @@ func newRootCommand(term *terminal) *cobra.Command {
 	addCommands(root, term)
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Args, completion.RunE = cobra.ArbitraryArgs, helpOrUnknown
 		for _, shell := range completion.Commands() {
 			shell.Args = exactArgs(0)
 		}
 	}
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Run, help.RunE = nil, helpAbout
+	}
 	return root
+}
+
+// helpOrUnknown is what a command does that is only a name for others.
+func helpOrUnknown(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	return withTry(usagef("unknown command %q", cmd.CommandPath()+" "+args[0]), "%s --help", cmd.CommandPath())
+}
+
+// helpAbout is `fairlead help COMMAND...`.
+func helpAbout(cmd *cobra.Command, args []string) error {
+	about, rest, err := cmd.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return withTry(usagef("there is no command %s", strings.Join(args, " ")), "fairlead help")
+	}
+	about.InitDefaultHelpFlag()
+	return about.Help()
 }
 
 // addCommands lists every command once.

@@ -58,8 +58,11 @@ func parseSplit(to []string, tags []string, untag []string) (split, error) {
 			if problems := validation.IsDNS1035Label(a.value); len(problems) > 0 || len(a.value) > 40 {
 				return split{}, withTry(usagef("--tag %q: %q is no tag: at most 40 lower-case letters, digits and dashes, a letter first", text, a.value), "--tag hello-00001=blue")
 			}
+			if slices.ContainsFunc(s.tags, func(b assignment) bool { return b.value == a.value && b.revision != a.revision }) {
+				return split{}, withTry(usagef("--tag gives %s to two revisions", a.value), "a tag of its own for each: --tag hello-00001=blue,hello-00002=green")
+			}
+			s.tags = append(s.tags, a)
 		}
-		s.tags = append(s.tags, list...)
 	}
 	s.untag = untag
 	return s, nil

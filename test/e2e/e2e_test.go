@@ -97,6 +97,8 @@ func runScripts(t *testing.T, dir string) {
 
 			"freeport":   freePortCommand,
 			"structured": structuredCommand,
+			"refused":    refusedCommand,
+			"interrupt":  interruptCommand,
 		},
 		Condition: func(condition string) (bool, error) {
 			switch condition {

@@ -6,6 +6,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -84,8 +86,14 @@ type Selection struct {
 	Labels, Fields string
 }
 
-// check refuses names together with what selects among all objects, which would be ignored.
+// check refuses selectors that mean nothing, and names together with what selects among all objects, which would be ignored.
 func (s Selection) check(targets []Target) error {
+	if _, err := labels.Parse(s.Labels); err != nil {
+		return &UsageError{fmt.Sprintf("--selector %q: %v", s.Labels, err), "-l app=web, -l 'app in (web, api)' or -l '!app'"}
+	}
+	if _, err := fields.ParseSelector(s.Fields); err != nil {
+		return &UsageError{fmt.Sprintf("--field-selector %q: %v", s.Fields, err), "--field-selector metadata.name=hello"}
+	}
 	for _, t := range targets {
 		switch {
 		case len(t.Names) == 0:

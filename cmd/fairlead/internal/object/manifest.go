@@ -2,6 +2,8 @@ package object
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -82,16 +84,29 @@ func readPath(p string, recursive bool, stdin io.Reader) ([]Manifest, error) {
 }
 
 func readURL(address string) ([]Manifest, error) {
+	const try = "an address that answers with a manifest"
 	resp, err := http.Get(address) //nolint:gosec,noctx // The person named the address.
 	if err != nil {
-		return nil, fmt.Errorf("reading manifests: %w", err)
+		return nil, &unreadable{fmt.Errorf("reading manifests: %w", err), try}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("reading manifests: %s answers %s", address, resp.Status)
+		return nil, &unreadable{fmt.Errorf("reading manifests: %s answers %s", address, resp.Status), try}
 	}
 	return parseManifests(resp.Body, address)
 }
+
+// unreadable is a manifest that cannot be had or understood.
+type unreadable struct {
+	err    error
+	advice string
+}
+
+func (e *unreadable) Error() string { return e.err.Error() }
+func (e *unreadable) Unwrap() error { return e.err }
+
+// Try says what was expected.
+func (e *unreadable) Try() string { return e.advice }
 
 func readFile(path string) ([]Manifest, error) {
 	f, err := os.Open(path)
@@ -127,9 +142,38 @@ func parseManifests(r io.Reader, source string) ([]Manifest, error) {
 }
 
 func parseDocument(doc []byte, source string) ([]Manifest, error) {
+	var out []Manifest
+	for _, value := range jsonValues(doc) {
+		found, err := parseValue(value, source)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
+	}
+	return out, nil
+}
+
+// jsonValues are the values of a document that is nothing but JSON, of which there may be several, one after the other; a reader
+// of YAML would take the first and drop the rest. Any other document is one value.
+func jsonValues(doc []byte) [][]byte {
+	var values [][]byte
+	for dec := json.NewDecoder(bytes.NewReader(doc)); ; {
+		var value json.RawMessage
+		err := dec.Decode(&value)
+		if errors.Is(err, io.EOF) && len(values) > 0 {
+			return values
+		}
+		if err != nil {
+			return [][]byte{doc}
+		}
+		values = append(values, value)
+	}
+}
+
+func parseValue(doc []byte, source string) ([]Manifest, error) {
 	data, err := yaml.YAMLToJSONStrict(doc)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", source, err)
+		return nil, &unreadable{fmt.Errorf("%s: %w", source, err), "a manifest in YAML or JSON"}
 	}
 	if string(data) == "null" {
 		return nil, nil

@@ -82,6 +82,9 @@ func (c *Client) resolvePairs(args []string) ([]Target, error) {
 // mappings finds the kinds behind one word: a plural, singular, short name, Kind, any of these with ".group" or
 // ".version.group", or a category.
 func (c *Client) mappings(word string) ([]*meta.RESTMapping, error) {
+	if word == "" {
+		return nil, &UsageError{"which kind of object?", "fairlead api-resources"}
+	}
 	if resources, ok := c.categories.Expand(word); ok {
 		var out []*meta.RESTMapping
 		for _, r := range resources {

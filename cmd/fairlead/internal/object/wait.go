@@ -147,6 +147,7 @@ func (c *Client) Wait(ctx context.Context, targets []Target, o WaitOptions, out 
 
 // timeout is a wait that ended too early.
 type timeout struct {
+	absent      bool // the object may not be there at all
 	label, text string
 	mapping     *meta.RESTMapping
 	name        string
@@ -158,6 +159,9 @@ func (e *timeout) Error() string {
 
 // Try says where to look.
 func (e *timeout) Try() string {
+	if e.absent {
+		return "fairlead get " + plural(e.mapping)
+	}
 	return fmt.Sprintf("fairlead describe %s %s", plural(e.mapping), e.name)
 }
 
@@ -179,7 +183,7 @@ func (c *Client) waitOne(ctx context.Context, mapping *meta.RESTMapping, namespa
 		})
 	}
 	if errors.Is(err, errTimeout) || (err != nil && errors.Is(context.Cause(ctx), errTimeout)) {
-		return &timeout{Label(mapping, name), o.For.text, mapping, name}
+		return &timeout{o.For.present, Label(mapping, name), o.For.text, mapping, name}
 	}
 	return err
 }
