@@ -80,6 +80,7 @@ func buildIntoRegistry(cmd *cobra.Command, term *terminal, target *clientFlags, 
 		return err
 	}
 	from.path, from.namespace = abs, target.namespace
+	from.options.exclude = target.notSource(cmd.Flags())
 	if err := from.options.check(abs, abs, true); err != nil {
 		return err
 	}

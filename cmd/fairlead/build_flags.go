@@ -17,6 +17,8 @@ type buildFlags struct {
 	noCache                          bool
 	// quick leaves out what only matters to images that are kept: the list of what is inside.
 	quick bool
+	// exclude are folders that are no source.
+	exclude []string
 }
 
 // addTo defines the flags that run and deploy have; the rest is only for build.
@@ -42,7 +44,7 @@ func (f *buildFlags) addAllTo(flags *pflag.FlagSet) {
 func (f *buildFlags) request(path, registry string) (build.Request, error) {
 	q := build.Request{
 		Dir: path, Builder: f.builder, Base: f.base, NoCache: f.noCache, Platforms: f.platforms,
-		Registry: registry, CacheDir: buildCache(), Go: build.GoOptions{Package: f.pkg, Ldflags: f.ldflags},
+		Registry: registry, CacheDir: buildCache(), Exclude: f.exclude, Go: build.GoOptions{Package: f.pkg, Ldflags: f.ldflags},
 		Dockerfile: build.DockerfileOptions{File: f.file, Target: f.target, Secrets: f.secrets},
 	}
 	var err error
@@ -75,8 +77,11 @@ func (f *buildFlags) check(argument, path string, isPath bool) error {
 	return nil
 }
 
-// asOption makes a wrong setting of a build a wrong command line.
+// asOption makes a wrong setting of a build a wrong command line, and says what to try where there is nothing to build.
 func asOption(err error) error {
+	if errors.Is(err, build.ErrNoBuilder) {
+		return withTry(err, "the folder with the source, or an image; fairlead build --explain FOLDER")
+	}
 	if errors.As(err, new(*build.OptionError)) {
 		return usageError{err}
 	}

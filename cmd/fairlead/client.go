@@ -39,10 +39,20 @@ func (c *clientFlags) kubeconfig(flags *pflag.FlagSet) string {
 	if c.server != "" {
 		return c.server
 	}
+	return filepath.Join(c.home(flags), "kubeconfig")
+}
+
+// home is the home folder of the daemon.
+func (c *clientFlags) home(flags *pflag.FlagSet) string {
 	if home, ok := os.LookupEnv(daemon.EnvironmentName("home")); ok && !flags.Changed("home") {
-		return filepath.Join(home, "kubeconfig")
+		return home
 	}
-	return filepath.Join(c.settings.Home, "kubeconfig")
+	return c.settings.Home
+}
+
+// notSource are folders that may lie in a folder of source and change by themselves: the daemon's home and our cache.
+func (c *clientFlags) notSource(flags *pflag.FlagSet) []string {
+	return []string{c.home(flags), buildCache()}
 }
 
 // resolve fills in the settings of a daemon that a command may start. Of the command's own flags only --home is a

@@ -21,7 +21,7 @@ func newDevCommand(term *terminal) *cobra.Command {
 		"Dev does what run does and watches the folder: a change is built and takes over when it is ready, without a\n"+
 			"request being dropped. While a build fails, or what it made does not start, the version before goes on, and\n"+
 			"browsers get a page that says why. Hidden folders and those that tools\n"+
-			"fill (node_modules, vendor, dist, bin, __pycache__) are not watched.")
+			"fill (node_modules, vendor, dist, bin, __pycache__) are not watched, nor is the daemon's home folder.")
 	if err := cmd.Flags().MarkHidden("print"); err != nil {
 		panic(err) // The flag was defined by command.
 	}
@@ -66,10 +66,11 @@ func (r *runner) dev(cmd *cobra.Command, argument string) (err error) {
 	if err != nil {
 		return err
 	}
+	r.options.exclude = r.target.notSource(cmd.Flags())
 	if err := r.options.check(argument, path, isPath); err != nil {
 		return err
 	}
-	watch, err := watchFolder(path)
+	watch, err := watchFolder(path, r.options.exclude)
 	if err != nil {
 		return err
 	}

@@ -102,6 +102,7 @@ func (r *runner) run(cmd *cobra.Command, argument string) (err error) {
 	if err != nil {
 		return err
 	}
+	r.options.exclude = r.target.notSource(cmd.Flags())
 	if err := r.options.check(argument, path, isPath); err != nil {
 		return err
 	}

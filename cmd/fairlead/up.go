@@ -31,6 +31,8 @@ type upper struct {
 	noCache bool
 
 	session *session
+	// notSource are folders that no build takes for source.
+	notSource []string
 	// images are the references that were built, by source.
 	images map[string]string
 }
@@ -79,6 +81,7 @@ func (u *upper) run(cmd *cobra.Command) (err error) {
 	if err := u.target.resolve(cmd.Flags()); err != nil {
 		return err
 	}
+	u.notSource = u.target.notSource(cmd.Flags())
 	if u.session, err = u.open(cmd); err != nil {
 		return err
 	}
@@ -223,6 +226,7 @@ func (u *upper) build(ctx context.Context, w *project.Workload) (string, error) 
 	if image, built := u.images[key]; built {
 		return image, nil
 	}
+	options.exclude = u.notSource
 	from := source{path: w.Source.Dir, namespace: u.target.namespace, name: w.Name, options: &options}
 	image, err := u.session.build(ctx, u.term, from)
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/fairlead-dev/fairlead/internal/build"
 )
 
 // calm is how long a folder must be without changes before they count as one: editors and git write several files.
@@ -23,16 +25,22 @@ var generated = []string{"node_modules", "__pycache__", "vendor", "dist", "bin"}
 // folderWatch tells when the source in a folder changes. It looks at subfolders too, but not at hidden ones and those
 // that tools fill.
 type folderWatch struct {
-	root    string
-	watcher *fsnotify.Watcher
+	root     string
+	excluded []string // below root
+	watcher  *fsnotify.Watcher
 }
 
-func watchFolder(root string) (*folderWatch, error) {
+// watchFolder watches a folder without some that may lie in it.
+func watchFolder(root string, exclude []string) (*folderWatch, error) {
+	excluded := build.Within(root, exclude)
+	if slices.Contains(excluded, root) {
+		return nil, withTry(usagef("%s is Fairlead's own folder, not one of source", root), "the folder with the source, or --home with another")
+	}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", root, err)
 	}
-	w := &folderWatch{root: root, watcher: watcher}
+	w := &folderWatch{root: root, excluded: excluded, watcher: watcher}
 	if err := w.add(root); err != nil {
 		return nil, errors.Join(err, watcher.Close())
 	}
@@ -50,7 +58,7 @@ func (w *folderWatch) add(dir string) error {
 		if err != nil {
 			return err
 		}
-		if path != w.root && ignored(entry.Name(), entry.IsDir()) {
+		if path != w.root && w.ignores(path, entry.IsDir()) {
 			if entry.IsDir() {
 				return filepath.SkipDir
 			}
@@ -70,9 +78,14 @@ func (w *folderWatch) add(dir string) error {
 	return nil
 }
 
+// ignores tells whether a path is not source.
+func (w *folderWatch) ignores(path string, isDir bool) bool {
+	return slices.Contains(w.excluded, path) || ignored(filepath.Base(path), isDir)
+}
+
 // ignored tells whether a file or folder of this name is not source: hidden, made by tools, or an editor's own.
 func ignored(name string, isDir bool) bool {
-	if strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || strings.HasSuffix(name, ".swp") || name == "4913" {
+	if strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || strings.HasSuffix(name, ".swp") || name == "4913" || build.Ignored(name) {
 		return true
 	}
 	return isDir && slices.Contains(generated, name)
@@ -111,7 +124,7 @@ func (w *folderWatch) counts(event fsnotify.Event) (string, bool) {
 	}
 	info, err := os.Lstat(event.Name)
 	isDir := err == nil && info.IsDir()
-	if ignored(filepath.Base(event.Name), isDir) {
+	if w.ignores(event.Name, isDir) {
 		return "", false
 	}
 	if isDir {

@@ -23,7 +23,7 @@ func TestFolderWatch(t *testing.T) {
 	}
 	write("main.go")
 	write("node_modules/x/index.js")
-	w, err := watchFolder(root)
+	w, err := watchFolder(root, []string{filepath.Join(root, "home"), t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,6 +39,8 @@ func TestFolderWatch(t *testing.T) {
 		write("node_modules/x/index.js")
 		write(".git/index")
 		write("main.go~")
+		write("lib.pyc")
+		write("home/store/wal")
 		write(step.change)
 		got, err := w.next(ctx)
 		if err != nil || got != step.want {
@@ -54,6 +56,21 @@ func TestFolderWatch(t *testing.T) {
 	cancel()
 	if _, err := w.next(ctx); !errors.Is(err, context.Canceled) {
 		t.Fatalf("after the end got %v", err)
+	}
+}
+
+// TestFolderWatchOfHome refuses to watch the daemon's own folder, by whatever way it is named.
+func TestFolderWatchOfHome(t *testing.T) {
+	root := t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(root, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, home := range []string{root, link} {
+		if w, err := watchFolder(root, []string{home}); err == nil {
+			w.close()
+			t.Errorf("%s is watched though it is the home folder %s", root, home)
+		}
 	}
 }
 

@@ -36,6 +36,8 @@ type Request struct {
 	CacheDir string
 	// NoCache builds again what could be taken from the cache.
 	NoCache bool
+	// Exclude are files and folders that are no source, wherever they are.
+	Exclude []string
 	// Labels are added to the image's configuration.
 	Labels map[string]string
 	// Go, Dockerfile and Static hold settings of these builders.

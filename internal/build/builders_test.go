@@ -210,6 +210,13 @@ func TestStaticFolder(t *testing.T) {
 		t.Errorf("the same folder gives %s and then %s", r.Digest, again.Digest)
 	}
 	t.Logf("second build took %v", time.Since(start))
+	home := filepath.Join(dir, "home")
+	if err := os.MkdirAll(filepath.Join(home, "store"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if beside := mustBuild(t, build.Request{Dir: dir, CacheDir: cache, Exclude: []string{home, t.TempDir(), ""}}); beside.Digest != r.Digest {
+		t.Errorf("with a folder that is excluded: %s, not %s", beside.Digest, r.Digest)
+	}
 	root := pushed(t, r)
 	if got := answer(t, root, "/about"); got != "about" {
 		t.Errorf("the page is %q", got)

@@ -129,7 +129,11 @@ func buildDockerfile(ctx context.Context, j *job) (built, error) {
 	if err != nil {
 		return built{}, err
 	}
-	state, err := folderState(j.Dir)
+	excluded := Within(j.Dir, j.Exclude)
+	for _, e := range excluded {
+		j.say("run", "%s is not of the source, but %s sees it too: name it in .dockerignore", e, tool.name)
+	}
+	state, err := folderState(j.Dir, excluded)
 	if err != nil {
 		return built{}, err
 	}
@@ -172,12 +176,18 @@ func (j *job) runDockerTool(ctx context.Context, tool dockerTool, file, key stri
 	return j.keepImage(key, out)
 }
 
-// folderState describes a folder by names, sizes and times, which is enough to know that nothing was touched.
-func folderState(dir string) (string, error) {
+// folderState describes a folder, without what is excluded, by names, sizes and times, which is enough to know that nothing was touched.
+func folderState(dir string, excluded []string) (string, error) {
 	var lines []string
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
+		}
+		if slices.Contains(excluded, p) {
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
 		}
 		info, err := d.Info()
 		if err != nil {

@@ -270,15 +270,6 @@ func parents(target string) []string {
 	return all
 }
 
-// skipUsual leaves out what belongs to the source but never into an image.
-func skipUsual(rel string, d fs.DirEntry) bool {
-	switch d.Name() {
-	case ".git", ".hg", ".svn", ".DS_Store", ".env", "__pycache__", ".venv", "node_modules":
-		return true
-	}
-	return strings.HasSuffix(rel, ".pyc")
-}
-
 // eachFile reads the small files of a layer whose names have a form.
 func (l *layer) eachFile(form *regexp.Regexp, f func(match []string, content string)) error {
 	r, err := l.Uncompressed()

@@ -137,7 +137,7 @@ func (j *job) nodeImage(ctx context.Context, p packageJSON, start []string) (bui
 			spec.layers = append(spec.layers, modules)
 		}
 	}
-	files, err := folderFiles(j.Dir, "app", skipUsual)
+	files, err := j.sourceFiles(j.Dir, "app", skipUsual)
 	if err != nil {
 		return built{}, err
 	}
@@ -177,7 +177,7 @@ func (j *job) nodeModules(ctx context.Context, lock string, locked map[string]lo
 		seen = append(seen, name, data)
 	}
 	if whole {
-		files, err := folderFiles(j.Dir, "app", skipUsual)
+		files, err := j.sourceFiles(j.Dir, "app", skipUsual)
 		if err != nil {
 			return nil, err
 		}

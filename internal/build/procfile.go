@@ -122,7 +122,7 @@ func withArguments(image v1.Image, start []string) (v1.Image, error) {
 func (j *job) procfileOnBase(ctx context.Context, command string) (built, error) {
 	goos, arch := j.platform()
 	spec := imageSpec{os: goos, arch: arch, config: v1.Config{WorkingDir: "/app", Entrypoint: []string{"sh", "-c", command}}}
-	files, err := folderFiles(j.Dir, "app", skipUsual)
+	files, err := j.sourceFiles(j.Dir, "app", skipUsual)
 	if err != nil {
 		return built{}, err
 	}

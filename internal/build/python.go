@@ -102,7 +102,7 @@ func (j *job) pythonImage(ctx context.Context, p pythonProject, start []string) 
 			start = append(callPython(target), start[1:]...)
 		}
 	}
-	files, err := folderFiles(j.Dir, "app", skipUsual)
+	files, err := j.sourceFiles(j.Dir, "app", skipUsual)
 	if err != nil {
 		return built{}, err
 	}

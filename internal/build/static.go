@@ -62,7 +62,7 @@ func buildStatic(ctx context.Context, j *job) (built, error) {
 	if err := spec.add(j, []layerFile{{target: "usr", dir: true}, {target: "usr/bin", dir: true}, {target: "usr/bin/web-server", source: server, mode: 0o755}}); err != nil {
 		return built{}, err
 	}
-	files, err := folderFiles(site, "srv", func(rel string, d fs.DirEntry) bool {
+	files, err := j.sourceFiles(site, "srv", func(rel string, d fs.DirEntry) bool {
 		return skipUsual(rel, d) || strings.HasPrefix(d.Name(), ".") && rel != ".well-known"
 	})
 	if err != nil {
