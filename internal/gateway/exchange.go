@@ -242,7 +242,7 @@ func (x *exchange) send(out *http.Request, i *instance) (*http.Response, error) 
 		x.idle.progress()
 	}
 	res, err := i.wayTo(x.spec.Protocol).send(out, x)
-	if err == nil && res.StatusCode < 200 && !(x.upgrades && res.StatusCode == http.StatusSwitchingProtocols) {
+	if err == nil && res.StatusCode < 200 && (!x.upgrades || res.StatusCode != http.StatusSwitchingProtocols) {
 		res.Body.Close()
 		err = fmt.Errorf("the answer has the status %d, which was not asked for", res.StatusCode)
 	}

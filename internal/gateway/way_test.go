@@ -361,7 +361,7 @@ func TestConnectionOfDrainedInstanceEnds(t *testing.T) {
 	if body := <-answered; body != "done" {
 		t.Errorf("the request in flight got %q", body)
 	}
-	if err := <-ended; err != io.EOF {
+	if err := <-ended; !errors.Is(err, io.EOF) {
 		t.Errorf("the connection ended with %v, want an orderly end", err)
 	}
 }

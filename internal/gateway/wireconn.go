@@ -272,11 +272,12 @@ func (t *transfer) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	if err != io.EOF && t.ctx.Err() != nil {
+	whole := errors.Is(err, io.EOF)
+	if !whole && t.ctx.Err() != nil {
 		err = context.Cause(t.ctx)
 	}
 	t.err = err
-	t.end(err == io.EOF && t.keep)
+	t.end(whole && t.keep)
 	return n, err
 }
 
