@@ -85,7 +85,7 @@ func (w *wiring) wireGateway() error {
 	w.gateway, err = gateway.New(gateway.Config{
 		HTTPListeners: []net.Listener{plain}, HTTPSListeners: []net.Listener{secure},
 		TLS: gateway.TLS{Dir: w.path("gateway"), ACME: account}, Wake: w.waker.wake, OnWake: w.waker.woke,
-		RequestLog: w.requests.take, DrainTimeout: w.settings.Drain, Leaving: w.leaving, PassOn: w.passOn,
+		RequestLog: w.requests.take, DrainTimeout: w.settings.Drain, Leaving: w.leaving, PassOn: w.passOn, Outlived: w.keep.Load,
 		Logger: w.logger.With("component", "gateway"), Registerer: w.registry,
 	})
 	return err

@@ -273,9 +273,14 @@ func (x *exchange) upgraded(res *http.Response) {
 	x.lasting = true
 	x.backend.lasts(x.instance, 1)
 	pipe, ok := res.Body.(io.ReadWriteCloser)
-	if ok && x.starting != nil {
-		res.Body = &startingPipe{pipe, x.starting}
+	if !ok {
+		return
 	}
+	pipe = x.g.lasting.add(pipe, res)
+	if x.starting != nil {
+		pipe = &startingPipe{pipe, x.starting}
+	}
+	res.Body = pipe
 }
 
 // startingPipe stops a timer at the first byte that is read.

@@ -49,6 +49,9 @@ type Config struct {
 	// the moment in which an idle connection is closed is lost, as with any server (RFC 9112, section 9.5). The connection is PassOn's
 	// if it says yes. It may be called by several goroutines at once.
 	PassOn func(net.Conn) bool
+	// Outlived, when set, is asked at the end whether the instances go on without this gateway. Then it ends upgraded connections itself,
+	// WebSockets by a closing frame that says so (1001); else that is left to the instances, which end too.
+	Outlived func() bool
 	// Leaving, when set, is called once at the end, when no request from the outside is left: no more connections should be given to
 	// ServeInternal after it has returned. Until then the instances' own calls are served, for requests in flight may depend on them.
 	Leaving    func()
@@ -72,6 +75,7 @@ type Gateway struct {
 	leaving   atomic.Bool  // the end has begun
 	conns     connections  // from clients
 	connsIn   connections  // from instances
+	lasting   lastingSet   // out of upgrades, in either
 	routes    atomic.Pointer[routes]
 	inside    *handover
 	passed    *handover // connections of clients that another gateway had
@@ -103,6 +107,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Logger, backends: map[string]*backend{}, inside: newHandover(), passed: newHandover()}
 	g.conns.open, g.connsIn.open = map[*conn]struct{}{}, map[*conn]struct{}{}
+	g.lasting.open = map[*lasting]struct{}{}
 	g.conns.partTime, g.connsIn.partTime = partTime, partTime
 	g.metrics = newMetrics(cfg.Registerer, g)
 	g.routes.Store(&routes{})

@@ -24,6 +24,7 @@ func (g *Gateway) shutdown(ctx context.Context, outer, inner *sync.WaitGroup) {
 	outer.Wait()
 	g.conns.end(begun, g.cfg.LameDuck, g.cfg.PassOn)
 	g.conns.drain(ctx)
+	g.endLasting(context.WithoutCancel(ctx))
 	g.endServer(ctx, g.server)
 	if g.cfg.Leaving != nil {
 		g.cfg.Leaving()
@@ -34,6 +35,17 @@ func (g *Gateway) shutdown(ctx context.Context, outer, inner *sync.WaitGroup) {
 	inner.Wait()
 	g.connsIn.drain(ctx) // one that came in that moment
 	g.endServer(ctx, g.insideSrv)
+}
+
+// endLasting ends upgraded connections, where the instances do not do it: late, so that their clients, who come again at once, wait for
+// the successor and not for requests in flight here.
+func (g *Gateway) endLasting(ctx context.Context) {
+	if g.cfg.Outlived == nil || !g.cfg.Outlived() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*partTime)
+	defer cancel()
+	g.lasting.end(ctx)
 }
 
 // handoverTime is more than a connection takes from being accepted to ServeInternal.

@@ -27,9 +27,50 @@ import (
 var shopFiles = map[string]string{
 	"compose.yaml": "services:\n  web:\n    build: ./web\n    ports: [\"8080\"]\n  db:\n    build: ./db\n    expose: [\"6379\"]\n",
 	"web/go.mod":   "module example.com/web\n\ngo 1.26\n",
-	"web/main.go":  "package main\n\nimport (\n\t\"io\"\n\t\"net/http\"\n\t\"os\"\n)\n\nfunc main() {\n\tpanic(http.ListenAndServe(\":\"+os.Getenv(\"PORT\"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {\n\t\tio.WriteString(w, \"web\")\n\t})))\n}\n",
-	"db/go.mod":    "module example.com/db\n\ngo 1.26\n",
-	"db/main.go":   "package main\n\nimport (\n\t\"io\"\n\t\"net\"\n)\n\nfunc main() {\n\tl, err := net.Listen(\"tcp\", \":6379\")\n\tfor err == nil {\n\t\tvar c net.Conn\n\t\tif c, err = l.Accept(); err == nil {\n\t\t\tio.WriteString(c, \"db\")\n\t\t\tc.Close()\n\t\t}\n\t}\n\tpanic(err)\n}\n",
+	"web/main.go": `package main
+
+import (
+	"io"
+	"net/http"
+	"os"
+)
+
+func main() {
+	panic(http.ListenAndServe(":"+os.Getenv("PORT"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			io.WriteString(w, "web")
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		io.Copy(io.Discard, conn)
+		conn.Close()
+	})))
+}
+`,
+	"db/go.mod": "module example.com/db\n\ngo 1.26\n",
+	"db/main.go": `package main
+
+import (
+	"io"
+	"net"
+)
+
+func main() {
+	l, err := net.Listen("tcp", ":6379")
+	for err == nil {
+		var c net.Conn
+		if c, err = l.Accept(); err == nil {
+			io.WriteString(c, "db")
+			c.Close()
+		}
+	}
+	panic(err)
+}
+`,
 }
 
 // publishing is a daemon of its own with the project, many of whose ports are published: more than fit one packet to the helper.
@@ -161,6 +202,24 @@ func (v visitor) answer() (string, error) {
 	return string(data), err
 }
 
+// webSocket opens one and reads the answer's header.
+func (h *publishing) webSocket() io.Reader {
+	h.t.Helper()
+	conn, err := net.Dial("tcp", h.web[0])
+	h.must("connecting", err)
+	h.t.Cleanup(func() { conn.Close() })
+	h.must("bounding a wait", conn.SetDeadline(time.Now().Add(patience)))
+	_, err = fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	h.must("asking", err)
+	in := bufio.NewReader(conn)
+	res, err := http.ReadResponse(in, nil)
+	h.must("opening a WebSocket", err)
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		h.t.Fatalf("no WebSocket: %s", res.Status)
+	}
+	return in
+}
+
 func (h *publishing) answered(when string, all []visitor) {
 	h.t.Helper()
 	for _, v := range all {
@@ -201,9 +260,12 @@ func TestPublishedPortsOutliveTheDaemon(t *testing.T) {
 	h.must("starting after a kill", h.Start(ctx))
 	h.answered("after a kill", between)
 
-	early := h.visit()
+	early, socket := h.visit(), h.webSocket()
 	h.must("taking over", h.Takeover(ctx))
 	h.answered("before a takeover", early)
+	if data, err := io.ReadAll(socket); err != nil || string(data) != "\x88\x02\x03\xe9" {
+		t.Errorf("a WebSocket reads %q, %v, want the frame that closes it because the daemon goes away", data, err)
+	}
 	h.answered("after a takeover", h.visit())
 
 	// A daemon without controller publishes nothing; what is not published when the next one comes stays closed.
