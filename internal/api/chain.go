@@ -166,7 +166,7 @@ func (c *chain) buildExtensions(config genericapiserver.RecommendedConfig) error
 			CRDRESTOptionsGetter: &backend{client: c.etcd, codec: customCodec, quotas: c.quotas},
 			MasterCount:          1,
 			ServiceResolver:      c.services,
-			AuthResolverWrapper:  hookAuthentication(&config),
+			AuthResolverWrapper:  c.convertHere(hookAuthentication(&config)),
 		},
 	}
 	var err error

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/fairlead-dev/fairlead/internal/quota"
@@ -38,6 +39,8 @@ type Config struct {
 	Names []string
 	// Definitions are loaded before ready is called. A stored definition that differs is brought up to date.
 	Definitions []*apiextensionsv1.CustomResourceDefinition
+	// Converters answer, in process, the conversion webhooks of definitions that name one of these Services.
+	Converters map[types.NamespacedName]Converter
 	// Namespaces exist from the start, besides default and kube-system. They can be emptied but not deleted.
 	Namespaces []string
 	// Seeds are created where they are missing and otherwise left alone.

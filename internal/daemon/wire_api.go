@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/types"
 	kubeadmission "k8s.io/apiserver/pkg/admission"
 	"k8s.io/client-go/kubernetes"
 
@@ -28,7 +29,9 @@ func (w *wiring) wireAPI() error {
 	}
 	w.server, err = api.New(api.Config{
 		Dir: w.path("api"), Kubeconfig: w.Kubeconfig(), Etcd: w.objects.Endpoint(), Listener: listener,
-		Definitions: knative.Definitions(), Seeds: knative.SeedConfigMaps(), Namespaces: namespaces,
+		Definitions: knative.Definitions(), Converters: map[types.NamespacedName]api.Converter{
+			{Namespace: knative.ConversionNamespace, Name: knative.ConversionService}: knative.Convert,
+		}, Seeds: knative.SeedConfigMaps(), Namespaces: namespaces,
 		EventTTL: w.settings.EventTTL, Audit: api.AuditLog{File: w.settings.AuditLog, LimitBytes: w.settings.AuditLogLimit},
 		Quotas: w.quotas, Admission: []kubeadmission.Interface{rules}, Live: w.live, Views: w.views,
 		Logger: w.logger.With("component", "api"), Registerer: w.registry,

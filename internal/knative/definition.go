@@ -79,6 +79,12 @@ func (k kind) definition(s *schemas) *apiextensionsv1.CustomResourceDefinition {
 	for _, label := range k.labels {
 		crd.Labels[label] = "true"
 	}
+	if len(converted()[schema.GroupKind{Group: k.group, Kind: k.name}]) > 0 {
+		crd.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.WebhookConverter, Webhook: &apiextensionsv1.WebhookConversion{
+			ClientConfig:             &apiextensionsv1.WebhookClientConfig{Service: &apiextensionsv1.ServiceReference{Namespace: ConversionNamespace, Name: ConversionService}},
+			ConversionReviewVersions: []string{"v1", "v1beta1"},
+		}}
+	}
 	for _, v := range k.versions {
 		crd.Spec.Versions = append(crd.Spec.Versions, v.definition(s))
 	}

@@ -69,6 +69,15 @@ v1beta2.EventTypeSpec:
 	broker: Where it can be had. Use reference instead.
 	reference: Where it can be had: a broker, channel or source.
 	description: What it means.
+v1beta3.EventType: An event that can be had here.
+v1beta3.EventTypeSpec:
+	reference: Where it can be had: a broker, channel or source.
+	description: What it means.
+	attributes: The event's attributes: at least type, source, specversion and id.
+v1beta3.EventAttributeDefinition:
+	name: The attribute's name.
+	required: Whether every event has it.
+	value: The value it has; parts in braces, as in {name}, differ from event to event.
 v1alpha1.EventPolicy: Who may send events to something.
 v1alpha1.EventPolicySpec:
 	to: What events may be sent to. Empty means everything in the namespace.

@@ -9,6 +9,7 @@ import (
 	eventingv1alpha1 "knative.dev/eventing/pkg/apis/eventing/v1alpha1"
 	eventingv1beta1 "knative.dev/eventing/pkg/apis/eventing/v1beta1"
 	eventingv1beta2 "knative.dev/eventing/pkg/apis/eventing/v1beta2"
+	eventingv1beta3 "knative.dev/eventing/pkg/apis/eventing/v1beta3"
 	flowsv1 "knative.dev/eventing/pkg/apis/flows/v1"
 	messagingv1 "knative.dev/eventing/pkg/apis/messaging/v1"
 	sinksv1alpha1 "knative.dev/eventing/pkg/apis/sinks/v1alpha1"
@@ -31,9 +32,10 @@ func eventingKinds() []kind {
 	make := func(name, plural string, v version, labels ...string) kind {
 		return kind{group: group, name: name, plural: plural, categories: categories, product: productEventing, labels: labels, versions: []version{v}}
 	}
-	// v1beta3 has another shape and is not served: that needs a conversion.
 	eventTypes := make("EventType", "eventtypes", version{name: "v1beta2", object: &eventingv1beta2.EventType{}, columns: eventTypeColumns()})
 	eventTypes.versions = append(eventTypes.versions, version{
+		name: "v1beta3", object: &eventingv1beta3.EventType{}, columns: attributeColumns(), notStored: true,
+	}, version{
 		name: "v1beta1", object: &eventingv1beta1.EventType{}, columns: eventTypeColumns(), notStored: true,
 		deprecated: "eventing.knative.dev/v1beta1 EventType is deprecated; use eventing.knative.dev/v1beta2 EventType",
 	})
@@ -51,6 +53,15 @@ func eventingKinds() []kind {
 func eventTypeColumns() columns {
 	return join(columns{
 		column("Type", ".spec.type"), column("Source", ".spec.source"), column("Schema", ".spec.schema"),
+		column("Reference Name", ".spec.reference.name"), column("Reference Kind", ".spec.reference.kind"),
+		column("Description", ".spec.description"),
+	}, conditionColumns(`"`))
+}
+
+// attributeColumns are those of an EventType that lists the attributes of its events.
+func attributeColumns() columns {
+	return join(columns{
+		column("Type", ".spec.attributes[?(@.name=='type')].value"), column("Source", ".spec.attributes[?(@.name=='source')].value"),
 		column("Reference Name", ".spec.reference.name"), column("Reference Kind", ".spec.reference.kind"),
 		column("Description", ".spec.description"),
 	}, conditionColumns(`"`))

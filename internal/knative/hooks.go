@@ -9,6 +9,7 @@ import (
 	eventingv1alpha1 "knative.dev/eventing/pkg/apis/eventing/v1alpha1"
 	eventingv1beta1 "knative.dev/eventing/pkg/apis/eventing/v1beta1"
 	eventingv1beta2 "knative.dev/eventing/pkg/apis/eventing/v1beta2"
+	eventingv1beta3 "knative.dev/eventing/pkg/apis/eventing/v1beta3"
 	flowsv1 "knative.dev/eventing/pkg/apis/flows/v1"
 	messagingv1 "knative.dev/eventing/pkg/apis/messaging/v1"
 	"knative.dev/eventing/pkg/apis/sinks"
@@ -58,6 +59,7 @@ func hooks() map[schema.GroupVersionKind]hook {
 	})
 	add(eventing, eventingv1beta1.SchemeGroupVersion, kinds{"EventType": &eventingv1beta1.EventType{}})
 	add(eventing, eventingv1beta2.SchemeGroupVersion, kinds{"EventType": &eventingv1beta2.EventType{}})
+	add(eventing, eventingv1beta3.SchemeGroupVersion, kinds{"EventType": &eventingv1beta3.EventType{}})
 	add(eventing, eventingv1.SchemeGroupVersion, kinds{"Broker": &eventingv1.Broker{}, "Trigger": &eventingv1.Trigger{}})
 	add(eventing, messagingv1.SchemeGroupVersion, kinds{"Channel": &messagingv1.Channel{}, "Subscription": &messagingv1.Subscription{}})
 	add(eventing, sourcesv1beta2.SchemeGroupVersion, kinds{"PingSource": &sourcesv1beta2.PingSource{}})

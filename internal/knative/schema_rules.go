@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	eventingv1beta3 "knative.dev/eventing/pkg/apis/eventing/v1beta3"
 	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
 	"knative.dev/pkg/apis"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -22,8 +23,9 @@ func servingRules() map[reflect.Type]typeRules {
 // eventingRules are the rules of Eventing's kinds.
 func eventingRules() map[reflect.Type]typeRules {
 	return map[reflect.Type]typeRules{
-		reflect.TypeFor[apis.Condition]():                {"type": {required: true}, "status": {required: true}},
-		reflect.TypeFor[sourcesv1.ApiServerSourceSpec](): {"resources": {required: true}},
+		reflect.TypeFor[apis.Condition]():                           {"type": {required: true}, "status": {required: true}},
+		reflect.TypeFor[sourcesv1.ApiServerSourceSpec]():            {"resources": {required: true}},
+		reflect.TypeFor[eventingv1beta3.EventAttributeDefinition](): {"name": {required: true}},
 	}
 }
 
