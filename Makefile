@@ -198,7 +198,7 @@ gen: gen-openapi ## rewrite what is generated: the reference of the command line
 
 # The API serves the schemas of these packages; kinds.NewScheme lists the same groups.
 OPENAPI_PACKAGES := $(addprefix k8s.io/api/,core/v1 apps/v1 batch/v1 discovery/v1 coordination/v1 rbac/v1 authentication/v1 \
-	authorization/v1 admissionregistration/v1 autoscaling/v1 events/v1 policy/v1) \
+	authorization/v1 admissionregistration/v1 autoscaling/v1 autoscaling/v2 events/v1 policy/v1) \
 	$(addprefix k8s.io/apimachinery/pkg/,apis/meta/v1 runtime version api/resource util/intstr) \
 	k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1
 
@@ -252,7 +252,7 @@ E2E_SKIP := ^TestEgressTraffic$$|^TestQueueSideCarResourceLimit$$|^TestRequestLo
 .PHONY: conformance-e2e
 conformance-e2e: setup build ## run Knative Serving's own end-to-end suites against bin/fairlead, about ten minutes
 	test/conformance/run -parallel 6 -skip '$(E2E_SKIP)' -out bin/conformance-e2e \
-		-suites e2e,e2e/tagheader,e2e/initscale,e2e/domainmapping,e2e/gc,e2e/initcontainers,e2e/multicontainerprobing,e2e/pvc,e2e/securedefaults $(ARGS)
+		-suites e2e,e2e/hpa,e2e/tagheader,e2e/initscale,e2e/domainmapping,e2e/gc,e2e/initcontainers,e2e/multicontainerprobing,e2e/pvc,e2e/securedefaults $(ARGS)
 
 # The newest kn whose module can be built by itself: later ones need a second module that is not published.
 KN_VERSION := v0.42.0

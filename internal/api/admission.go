@@ -48,6 +48,7 @@ func (c *chain) admission(config *genericapiserver.RecommendedConfig) (admission
 		return &tokenSecrets{tokens: c.guard.tokens, objects: c.guard.objects, ca: c.server.CA()}, nil
 	})
 	add("Aggregation", func() (admission.Interface, error) { return aggregation{}, nil })
+	add("Scaled", func() (admission.Interface, error) { return scaled{}, nil })
 	add("Lean", func() (admission.Interface, error) { return lean{}, nil })
 	for i, plugin := range c.server.cfg.Admission {
 		add(fmt.Sprintf("Config%d", i), func() (admission.Interface, error) { return plugin, nil })

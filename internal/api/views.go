@@ -11,8 +11,8 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 )
 
-// Views has objects written that only show what runs, for those who ask for them: Deployments, PodAutoscalers, ServerlessServices, core
-// Services, Endpoints and EndpointSlices.
+// Views has objects written that only show what runs, for those who ask for them: Deployments, PodAutoscalers, HorizontalPodAutoscalers,
+// ServerlessServices, core Services, Endpoints and EndpointSlices.
 type Views interface {
 	// Show is called before a request for such objects is passed on, whatever it does with them, unless this process makes it. It returns when
 	// what is asked for has been written, as far as that can be, or when ctx ends. The function it gives is called when the request has been
@@ -36,6 +36,8 @@ func isView(resource schema.GroupResource) bool {
 		return resource.Resource == "services" || resource.Resource == "endpoints"
 	case "apps":
 		return resource.Resource == "deployments"
+	case "autoscaling":
+		return resource.Resource == "horizontalpodautoscalers"
 	case "discovery.k8s.io":
 		return resource.Resource == "endpointslices"
 	case "autoscaling.internal.knative.dev":

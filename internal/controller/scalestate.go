@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -41,6 +42,10 @@ type scaleState struct {
 	denied string
 	// short says that a burst of requests would have to wait: the gateway stays in the path.
 	short bool
+	// usage is what the instances of a revision of the class hpa use on average, in percent of the processor they ask for or in MiB, once it
+	// was measured.
+	usage    int32
+	measured bool
 	// spares counts the instances that wait to be started.
 	spares int
 	pods   []podState
@@ -114,6 +119,9 @@ func (s *scaler) publish() {
 			identity: i.identity, created: i.created, started: i.started, state: i.state,
 			leaving: i.phase == phaseLeaving, frozen: i.phase == phaseFrozen,
 		})
+	}
+	if s.usage.known {
+		state.usage, state.measured = int32(math.Round(s.usage.average)), true
 	}
 	if w := s.waits; w != nil && s.missing != "" {
 		state.pending = &podState{identity: w.identity, created: w.since, unschedulable: s.missing}

@@ -12,6 +12,7 @@ import (
 type usageMeter struct {
 	last    map[string]sandbox.Usage // by instance
 	average float64
+	known   bool // average is
 }
 
 // measure reads the use of every ready instance, when it is time and the revision is scaled by it.
@@ -46,6 +47,7 @@ func (s *scaler) measure(ctx context.Context, now time.Time) {
 	}
 	s.usage.last = seen
 	if n > 0 {
+		s.usage.known = true
 		s.usage.average = sum / float64(n)
 	}
 }

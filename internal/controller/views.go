@@ -25,8 +25,8 @@ import (
 )
 
 // reconcileViews writes to the API what Kubernetes and Knative would have there for a revision: its Deployment, Pods,
-// PodAutoscaler, ServerlessService, core Services, Endpoints and EndpointSlices. They are read, never obeyed, with one exception:
-// a Pod that is deleted takes its instance with it. Pods are there always, the others when somebody has asked for them.
+// PodAutoscaler, HorizontalPodAutoscaler, ServerlessService, core Services, Endpoints and EndpointSlices. They are read, never obeyed, with
+// one exception: a Pod that is deleted takes its instance with it. Pods are there always, the others when somebody has asked for them.
 func (c *Controller) reconcileViews(ctx context.Context, k key) error {
 	one := c.scalers.get(backendName(k.Namespace, k.Name))
 	rev, err := c.listers.revisions.Revisions(k.Namespace).Get(k.Name)
@@ -185,7 +185,7 @@ func (c *Controller) viewAutoscaler(ctx context.Context, p *plan, state *scaleSt
 		}
 	}
 	if pa.Annotations[autoscaling.ClassAnnotationKey] == autoscaling.HPA {
-		return c.viewServerless(ctx, p, state, pa, netv1alpha1.SKSOperationModeServe)
+		return errors.Join(c.viewScaling(ctx, p, state, pa), c.viewServerless(ctx, p, state, pa, netv1alpha1.SKSOperationModeServe))
 	}
 	mode := netv1alpha1.SKSOperationModeProxy
 	if state.want > 0 && !state.short {

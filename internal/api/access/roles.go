@@ -27,6 +27,7 @@ func viewRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		rule([]string{""}, []string{"configmaps", "endpoints", "events", "namespaces", "namespaces/status", "persistentvolumeclaims", "persistentvolumeclaims/status", "pods", "pods/log", "pods/status", "resourcequotas", "resourcequotas/status", "serviceaccounts", "services", "services/ended", "services/status"}, reading()),
 		rule([]string{"apps"}, []string{"deployments", "deployments/scale", "deployments/status"}, reading()),
+		rule([]string{"autoscaling"}, []string{"horizontalpodautoscalers", "horizontalpodautoscalers/status"}, reading()),
 		rule([]string{"batch"}, []string{"jobs", "jobs/status"}, reading()),
 		rule([]string{"discovery.k8s.io"}, []string{"endpointslices"}, reading()),
 		rule([]string{"coordination.k8s.io"}, []string{"leases"}, reading()),

@@ -9,6 +9,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,11 +24,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 )
 
-// groups are the API groups served, each in its one version.
+// groups are the API groups served, each in its one version; of autoscaling/v1 there is only the scale of a Deployment.
 func groups() []func(*runtime.Scheme) error {
 	return []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, discoveryv1.AddToScheme, coordinationv1.AddToScheme,
-		rbacv1.AddToScheme, authenticationv1.AddToScheme, authorizationv1.AddToScheme, autoscalingv1.AddToScheme,
+		rbacv1.AddToScheme, authenticationv1.AddToScheme, authorizationv1.AddToScheme, autoscalingv1.AddToScheme, autoscalingv2.AddToScheme,
 		admissionregistrationv1.AddToScheme, eventsv1.AddToScheme, policyv1.AddToScheme,
 	}
 }
@@ -54,7 +55,7 @@ func NewScheme() (*Scheme, error) {
 		if err != nil {
 			return nil, fmt.Errorf("kinds: register types: %w", err)
 		}
-		if !ours(s, gvk) {
+		if !ours(s, gvk) || shadowed(gvk) {
 			continue
 		}
 		s.AddKnownTypeWithName(schema.GroupVersionKind{Group: gvk.Group, Version: runtime.APIVersionInternal, Kind: gvk.Kind}, object)
@@ -63,6 +64,9 @@ func NewScheme() (*Scheme, error) {
 		if err := s.SetVersionPriority(gv); err != nil {
 			return nil, fmt.Errorf("kinds: register types: %w", err)
 		}
+	}
+	if err := s.SetVersionPriority(autoscalingv2.SchemeGroupVersion, autoscalingv1.SchemeGroupVersion); err != nil {
+		return nil, fmt.Errorf("kinds: register types: %w", err)
 	}
 	unversioned := schema.GroupVersion{Version: "v1"}
 	metav1.AddToGroupVersion(s, unversioned)

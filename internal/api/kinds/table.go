@@ -108,7 +108,7 @@ func workloadRows() []*row {
 			object: &discoveryv1.EndpointSlice{}, list: &discoveryv1.EndpointSliceList{}, generation: false, validate: validateEndpointSlice, columns: endpointSliceColumns()},
 		{gvk: coordinationv1.SchemeGroupVersion.WithKind("Lease"), plural: "leases", singular: "lease", namespaced: true,
 			object: &coordinationv1.Lease{}, list: &coordinationv1.LeaseList{}, columns: leaseColumns()},
-		eventRow(),
+		eventRow(), autoscalerRow(),
 	}
 }
 
