@@ -72,6 +72,8 @@ type patientWait struct {
 	timeout time.Duration // 0: not at all
 	// failed is what is said when the time is over.
 	failed string
+	// traffic asks for no more than that the split is in force.
+	traffic bool
 	// portFlag says that the command has --port.
 	portFlag bool
 }
@@ -84,11 +86,12 @@ func (c *client) await(ctx context.Context, service *servingv1.Service, w patien
 	waiting, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	p := &progress{term: w.term, label: w.label, portFlag: w.portFlag, begin: time.Now()}
-	ready, err := c.waitReady(waiting, service.Namespace, service.Name, service.Generation, func(now *servingv1.Service) {
+	seen := func(now *servingv1.Service) {
 		if p.due(time.Now()) {
 			p.tell(c.obstacle(waiting, now))
 		}
-	})
+	}
+	ready, err := c.waitReady(waiting, readiness{namespace: service.Namespace, name: service.Name, generation: service.Generation, traffic: w.traffic, seen: seen})
 	if err == nil || ctx.Err() != nil {
 		return ready, err
 	}

@@ -28,9 +28,11 @@ func (ch *changer) addTo(cmd *cobra.Command) {
 
 // settle waits until a changed service is ready again.
 func (ch *changer) settle(ctx context.Context, c *client, service *servingv1.Service) (*servingv1.Service, error) {
-	return c.await(ctx, service, patientWait{
-		term: ch.term, label: "Waiting", timeout: ch.wait, failed: "the change of service " + service.Name + " is not in force",
-	})
+	return c.await(ctx, service, ch.patience(service))
+}
+
+func (ch *changer) patience(service *servingv1.Service) patientWait {
+	return patientWait{term: ch.term, label: "Waiting", timeout: ch.wait, failed: "the change of service " + service.Name + " is not in force"}
 }
 
 func newTrafficCommand(term *terminal) *cobra.Command {
@@ -125,7 +127,9 @@ func (ch *changer) setTraffic(ctx context.Context, c *client, name string, chang
 	if err != nil {
 		return nil, err
 	}
-	return ch.settle(ctx, c, changed)
+	wait := ch.patience(changed)
+	wait.traffic = true // traffic goes back from a revision that fails without waiting for that one
+	return c.await(ctx, changed, wait)
 }
 
 func (c *client) printTraffic(ctx context.Context, term *terminal, service *servingv1.Service) error {

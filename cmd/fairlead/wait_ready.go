@@ -34,11 +34,20 @@ func (e notReady) Try() string {
 	return fmt.Sprintf("fairlead describe ksvc %s", e.service)
 }
 
-// waitReady watches a service until the generation given is Ready, or not ready for good. seen is called with each
-// change, and now and then without one, for progress.
-func (c *client) waitReady(ctx context.Context, namespace, name string, generation int64, seen func(*servingv1.Service)) (*servingv1.Service, error) {
+// readiness is what waitReady waits for.
+type readiness struct {
+	namespace, name string
+	generation      int64
+	// traffic asks for no more than that the split is in force: a revision that fails has no part in it.
+	traffic bool
+	// seen is called with each change, and now and then without one, for progress.
+	seen func(*servingv1.Service)
+}
+
+// waitReady watches a service until the generation given is Ready, or not ready for good.
+func (c *client) waitReady(ctx context.Context, r readiness) (*servingv1.Service, error) {
 	for {
-		service, err := c.watchReady(ctx, namespace, name, generation, seen)
+		service, err := c.watchReady(ctx, r)
 		if service != nil || err != nil && !errors.Is(err, errWatchEnded) {
 			return service, err
 		}
@@ -48,8 +57,8 @@ func (c *client) waitReady(ctx context.Context, namespace, name string, generati
 // errWatchEnded says that the server closed the watch, as it does now and then: watch again.
 var errWatchEnded = errors.New("the watch has ended")
 
-func (c *client) watchReady(ctx context.Context, namespace, name string, generation int64, seen func(*servingv1.Service)) (*servingv1.Service, error) {
-	services := c.serving.ServingV1().Services(namespace)
+func (c *client) watchReady(ctx context.Context, r readiness) (*servingv1.Service, error) {
+	name, services := r.name, c.serving.ServingV1().Services(r.namespace)
 	selector := fields.OneTermEqualSelector("metadata.name", name).String()
 	list, err := services.List(ctx, metav1.ListOptions{FieldSelector: selector})
 	if err != nil {
@@ -60,7 +69,7 @@ func (c *client) watchReady(ctx context.Context, namespace, name string, generat
 	}
 	doubt := &doubt{}
 	defer doubt.clear()
-	if doubt.readiness(&list.Items[0], generation, seen) {
+	if doubt.ready(&list.Items[0], r) {
 		return &list.Items[0], nil
 	}
 	changes, err := services.Watch(ctx, metav1.ListOptions{FieldSelector: selector, ResourceVersion: list.ResourceVersion})
@@ -74,7 +83,7 @@ func (c *client) watchReady(ctx context.Context, namespace, name string, generat
 	for {
 		select {
 		case <-tick.C:
-			seen(last)
+			r.seen(last)
 		case <-doubt.over():
 			return nil, *doubt.failed
 		case event, open := <-changes.ResultChan():
@@ -92,7 +101,7 @@ func (c *client) watchReady(ctx context.Context, namespace, name string, generat
 			}
 			if service, is := event.Object.(*servingv1.Service); is {
 				last = service
-				if doubt.readiness(service, generation, seen) {
+				if doubt.ready(service, r) {
 					return service, nil
 				}
 			}
@@ -125,14 +134,17 @@ func (d *doubt) over() <-chan time.Time {
 	return d.timer.C
 }
 
-// readiness tells whether a service is ready, and begins to doubt it where it is not.
-func (d *doubt) readiness(service *servingv1.Service, generation int64, seen func(*servingv1.Service)) bool {
-	seen(service)
+// ready tells whether a service is ready, and begins to doubt it where it is not.
+func (d *doubt) ready(service *servingv1.Service, r readiness) bool {
+	r.seen(service)
 	ready := service.Status.GetCondition(apis.ConditionReady)
 	configured := service.Status.GetCondition(servingv1.ServiceConditionConfigurationsReady)
+	if r.traffic {
+		ready, configured = service.Status.GetCondition(servingv1.ServiceConditionRoutesReady), nil
+	}
 	switch {
-	case service.Status.ObservedGeneration < generation || ready == nil || ready.Status == corev1.ConditionUnknown,
-		ready.Status == corev1.ConditionFalse && configured.IsUnknown():
+	case service.Status.ObservedGeneration < r.generation || ready == nil || ready.Status == corev1.ConditionUnknown,
+		ready.Status == corev1.ConditionFalse && configured.IsUnknown() && !r.traffic:
 		d.clear()
 	case ready.Status == corev1.ConditionTrue:
 		return true

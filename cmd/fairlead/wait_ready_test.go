@@ -25,7 +25,7 @@ func serviceWith(observed int64, ready, configured corev1.ConditionStatus) *serv
 // TestDoubt: a service whose Route still has the verdict on the generation before is not taken for a failed one.
 func TestDoubt(t *testing.T) {
 	const yes, no, unknown = corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionUnknown
-	seen := func(*servingv1.Service) {}
+	wanted := readiness{generation: 2, seen: func(*servingv1.Service) {}}
 	synctest.Test(t, func(t *testing.T) {
 		d := &doubt{}
 		defer d.clear()
@@ -41,21 +41,40 @@ func TestDoubt(t *testing.T) {
 			{serviceWith(2, no, no), true},        // and stays so
 			{serviceWith(2, unknown, unknown), false},
 		} {
-			if d.readiness(c.service, 2, seen) {
+			if d.ready(c.service, wanted) {
 				t.Errorf("%v is taken for ready", c.service.Status.Conditions)
 			}
 			if (d.over() != nil) != c.doubted {
 				t.Errorf("%v, observed %d: doubted %v, want %v", c.service.Status.Conditions, c.service.Status.ObservedGeneration, d.over() != nil, c.doubted)
 			}
 		}
-		d.readiness(serviceWith(2, no, no), 2, seen)
+		d.ready(serviceWith(2, no, no), wanted)
 		begin := time.Now()
 		<-d.over()
 		if time.Since(begin) != doubtTime {
 			t.Errorf("believed after %v, want %v", time.Since(begin), doubtTime)
 		}
-		if !d.readiness(serviceWith(2, yes, yes), 2, seen) {
+		if !d.ready(serviceWith(2, yes, yes), wanted) {
 			t.Error("a ready service is not taken for one")
 		}
 	})
+}
+
+// TestTrafficInForce: a split is in force as soon as the Route says so, whatever becomes of the newest revision.
+func TestTrafficInForce(t *testing.T) {
+	const yes, no, unknown = corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionUnknown
+	wanted := readiness{generation: 2, traffic: true, seen: func(*servingv1.Service) {}}
+	for _, c := range []struct {
+		observed int64
+		routes   corev1.ConditionStatus
+		want     bool
+	}{{1, yes, false}, {2, unknown, false}, {2, no, false}, {2, yes, true}} {
+		service := serviceWith(c.observed, no, no)
+		service.Status.Conditions = append(service.Status.Conditions, apis.Condition{Type: servingv1.ServiceConditionRoutesReady, Status: c.routes})
+		d := &doubt{}
+		if got := d.ready(service, wanted); got != c.want {
+			t.Errorf("observed %d, routes ready %s: in force %v, want %v", c.observed, c.routes, got, c.want)
+		}
+		d.clear()
+	}
 }
