@@ -32,7 +32,7 @@ func newApplyCommand(term *terminal) *cobra.Command {
 			if len(files.paths) == 0 {
 				return withTry(usagef("which manifest?"), "fairlead apply -f FILE")
 			}
-			manifests, err := files.manifests(term)
+			manifests, err := files.manifests(cmd.Context(), term)
 			if err != nil {
 				return asUsage(err)
 			}

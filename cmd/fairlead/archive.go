@@ -208,5 +208,5 @@ func unpackEntry(root *os.Root, name string, header *tar.Header, content io.Read
 		}
 		return root.Symlink(header.Linkname, name)
 	}
-	return fmt.Errorf("%s is neither a file, a folder nor a symbolic link", header.Name)
+	return withTry(fmt.Errorf("%s is neither a file, a folder nor a symbolic link", header.Name), "without it: what is beside it, or its content by fairlead exec")
 }

@@ -73,7 +73,7 @@ func runDelete(ctx context.Context, cmd *cobra.Command, term *terminal, d deleti
 	var manifests []object.Manifest
 	if len(d.files.paths) > 0 {
 		var err error
-		if manifests, err = d.files.manifests(term); err != nil {
+		if manifests, err = d.files.manifests(ctx, term); err != nil {
 			return err
 		}
 	}

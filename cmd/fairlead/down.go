@@ -44,7 +44,7 @@ func newDownCommand(term *terminal) *cobra.Command {
 			if p != nil {
 				return c.deleteProject(cmd.Context(), term, target.namespace, p.Name, volumes)
 			}
-			manifests, err := object.ReadManifests([]string{file}, false, term.in)
+			manifests, err := object.ReadManifests(cmd.Context(), []string{file}, false, term.in)
 			if err != nil {
 				return asUsage(err)
 			}

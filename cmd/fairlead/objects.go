@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -80,8 +81,8 @@ func (f *filenameFlag) addTo(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&f.recursive, "recursive", "R", false, "read the subfolders of a folder too")
 }
 
-func (f *filenameFlag) manifests(term *terminal) ([]object.Manifest, error) {
-	return object.ReadManifests(f.paths, f.recursive, term.in)
+func (f *filenameFlag) manifests(ctx context.Context, term *terminal) ([]object.Manifest, error) {
+	return object.ReadManifests(ctx, f.paths, f.recursive, term.in)
 }
 
 // dryRunFlag is --dry-run=none|server.

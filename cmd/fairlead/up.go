@@ -300,7 +300,7 @@ func (u *upper) show(ctx context.Context, p *project.Project) error {
 
 // manifests applies a folder or file of manifests and waits for the services in it.
 func (u *upper) manifests(ctx context.Context, path string) error {
-	manifests, err := object.ReadManifests([]string{path}, false, u.term.in)
+	manifests, err := object.ReadManifests(ctx, []string{path}, false, u.term.in)
 	if err != nil {
 		return asUsage(err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ func newWaitCommand(term *terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			targets, err := waitTargets(c, args, &files, term)
+			targets, err := waitTargets(cmd.Context(), c, args, &files, term)
 			if err != nil {
 				return asUsage(err)
 			}
@@ -53,11 +54,11 @@ func newWaitCommand(term *terminal) *cobra.Command {
 	return cmd
 }
 
-func waitTargets(c *object.Client, args []string, files *filenameFlag, term *terminal) ([]object.Target, error) {
+func waitTargets(ctx context.Context, c *object.Client, args []string, files *filenameFlag, term *terminal) ([]object.Target, error) {
 	if len(files.paths) == 0 {
 		return c.Resolve(args)
 	}
-	manifests, err := files.manifests(term)
+	manifests, err := files.manifests(ctx, term)
 	if err != nil {
 		return nil, err
 	}

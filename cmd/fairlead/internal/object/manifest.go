@@ -3,6 +3,7 @@ package object
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,10 +35,11 @@ type Manifest struct {
 // ReadManifests reads the objects of files, of the *.yaml, *.yml and *.json files of folders (their subfolders too
 // when recursive), and of stdin for "-". Lists give their items. The order is that of the arguments, within a folder
 // that of the names.
-func ReadManifests(paths []string, recursive bool, stdin io.Reader) ([]Manifest, error) {
+// What is waited for, an address or stdin, is waited for until ctx ends.
+func ReadManifests(ctx context.Context, paths []string, recursive bool, stdin io.Reader) ([]Manifest, error) {
 	var out []Manifest
 	for _, p := range paths {
-		found, err := readPath(p, recursive, stdin)
+		found, err := readPath(ctx, p, recursive, stdin)
 		if err != nil {
 			return nil, err
 		}
@@ -49,12 +51,12 @@ func ReadManifests(paths []string, recursive bool, stdin io.Reader) ([]Manifest,
 	return out, nil
 }
 
-func readPath(p string, recursive bool, stdin io.Reader) ([]Manifest, error) {
+func readPath(ctx context.Context, p string, recursive bool, stdin io.Reader) ([]Manifest, error) {
 	if p == "-" {
-		return parseManifests(stdin, "standard input")
+		return parseManifests(patient(ctx, stdin), "standard input")
 	}
 	if strings.HasPrefix(p, "http://") || strings.HasPrefix(p, "https://") {
-		return readURL(p)
+		return readURL(ctx, p)
 	}
 	info, err := os.Stat(p)
 	if err != nil {
@@ -83,9 +85,24 @@ func readPath(p string, recursive bool, stdin io.Reader) ([]Manifest, error) {
 	return out, nil
 }
 
-func readURL(address string) ([]Manifest, error) {
+// patient reads what cannot be interrupted, as a terminal, until ctx ends. The goroutine then is left to its read.
+func patient(ctx context.Context, from io.Reader) io.Reader {
+	r, w := io.Pipe()
+	context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
+	go func() {
+		_, err := io.Copy(w, from)
+		w.CloseWithError(err)
+	}()
+	return r
+}
+
+func readURL(ctx context.Context, address string) ([]Manifest, error) {
 	const try = "an address that answers with a manifest"
-	resp, err := http.Get(address) //nolint:gosec,noctx // The person named the address.
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, &unreadable{fmt.Errorf("reading manifests: %w", err), try}
+	}
+	resp, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, &unreadable{fmt.Errorf("reading manifests: %w", err), try}
 	}
@@ -143,7 +160,11 @@ func parseManifests(r io.Reader, source string) ([]Manifest, error) {
 
 func parseDocument(doc []byte, source string) ([]Manifest, error) {
 	var out []Manifest
-	for _, value := range jsonValues(doc) {
+	values, err := jsonValues(doc)
+	if err != nil {
+		return nil, &unreadable{fmt.Errorf("%s: %w", source, err), "a manifest in YAML or JSON"}
+	}
+	for _, value := range values {
 		found, err := parseValue(value, source)
 		if err != nil {
 			return nil, err
@@ -153,20 +174,27 @@ func parseDocument(doc []byte, source string) ([]Manifest, error) {
 	return out, nil
 }
 
-// jsonValues are the values of a document that is nothing but JSON, of which there may be several, one after the other; a reader
-// of YAML would take the first and drop the rest. Any other document is one value.
-func jsonValues(doc []byte) [][]byte {
+// jsonValues are the values of a document that begins with a JSON object, of which there may be several, one after the other; a
+// reader of YAML would take the first and drop the rest. Any other document is one value.
+func jsonValues(doc []byte) ([][]byte, error) {
+	if !bytes.HasPrefix(bytes.TrimSpace(doc), []byte("{")) {
+		return [][]byte{doc}, nil
+	}
 	var values [][]byte
 	for dec := json.NewDecoder(bytes.NewReader(doc)); ; {
 		var value json.RawMessage
+		begin := dec.InputOffset()
 		err := dec.Decode(&value)
-		if errors.Is(err, io.EOF) && len(values) > 0 {
-			return values
+		switch {
+		case err == nil:
+			values = append(values, value)
+		case len(values) == 0:
+			return [][]byte{doc}, nil // YAML in braces
+		case errors.Is(err, io.EOF), bytes.HasPrefix(bytes.TrimSpace(doc[begin:]), []byte("#")):
+			return values, nil
+		default:
+			return nil, fmt.Errorf("after object %d: %w", len(values), err)
 		}
-		if err != nil {
-			return [][]byte{doc}
-		}
-		values = append(values, value)
 	}
 }
 

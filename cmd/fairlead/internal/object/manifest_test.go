@@ -1,7 +1,9 @@
 package object
 
 import (
+	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,12 +43,12 @@ func TestReadManifests(t *testing.T) {
 		{false, "Pod/a1 Pod/a2 Pod/b Pod/c"},
 		{true, "Pod/a1 Pod/a2 Pod/b Pod/c Pod/d Pod/e"},
 	} {
-		got, err := ReadManifests([]string{dir}, tc.recursive, nil)
+		got, err := ReadManifests(t.Context(), []string{dir}, tc.recursive, nil)
 		if err != nil || names(got) != tc.want {
 			t.Errorf("recursive %v: %s, %v\nwant %s", tc.recursive, names(got), err, tc.want)
 		}
 	}
-	got, err := ReadManifests([]string{"-"}, false, strings.NewReader("apiVersion: v1\nkind: Pod\nmetadata: {name: z}\n"))
+	got, err := ReadManifests(t.Context(), []string{"-"}, false, strings.NewReader("apiVersion: v1\nkind: Pod\nmetadata: {name: z}\n"))
 	if err != nil || names(got) != "Pod/z" {
 		t.Errorf("standard input: %s, %v", names(got), err)
 	}
@@ -64,12 +66,12 @@ func TestBadManifests(t *testing.T) {
 			"d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n" +
 			"g: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f,*f]\nh: &h [*g,*g,*g,*g,*g,*g,*g,*g,*g,*g]\ni: [*h,*h,*h,*h,*h,*h,*h,*h,*h,*h]\n",
 	} {
-		got, err := ReadManifests([]string{"-"}, false, strings.NewReader(text))
+		got, err := ReadManifests(t.Context(), []string{"-"}, false, strings.NewReader(text))
 		if err == nil {
 			t.Errorf("%s: taken as %s", name, names(got))
 		}
 	}
-	if _, err := ReadManifests([]string{"/does/not/exist"}, false, nil); !errors.Is(err, os.ErrNotExist) {
+	if _, err := ReadManifests(t.Context(), []string{"/does/not/exist"}, false, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
 }
@@ -81,7 +83,7 @@ func FuzzManifests(f *testing.F) {
 	f.Add("a: &a [*a]")
 	f.Add(strings.Repeat("[", 1000))
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := ReadManifests([]string{"-"}, false, strings.NewReader(text))
+		got, err := ReadManifests(t.Context(), []string{"-"}, false, strings.NewReader(text))
 		if err != nil {
 			return
 		}
@@ -91,4 +93,35 @@ func FuzzManifests(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestReadManifestsInterrupted: Ctrl-C ends the wait for standard input, and for an address.
+func TestReadManifestsInterrupted(t *testing.T) {
+	interrupted, stop := context.WithCancel(t.Context())
+	stop()
+	typed, keyboard := io.Pipe()
+	defer keyboard.Close()
+	for _, path := range []string{"-", "http://127.0.0.1:1/x"} {
+		if _, err := ReadManifests(interrupted, []string{path}, false, typed); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, want it canceled", path, err)
+		}
+	}
+}
+
+// TestJSONValues: values in a row are objects each, and YAML that looks like JSON at its beginning is one document.
+func TestJSONValues(t *testing.T) {
+	object := func(name string) string {
+		return `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "` + name + `"}}`
+	}
+	for text, want := range map[string]int{
+		object("a"): 1, object("a") + object("b"): 2, object("a") + "\n" + object("b") + "\n---\n" + object("c"): 3, "{apiVersion: v1, kind: Pod, metadata: {name: a}}": 1,
+	} {
+		got, err := ReadManifests(t.Context(), []string{"-"}, false, strings.NewReader(text))
+		if err != nil || len(got) != want {
+			t.Errorf("%s gives %d objects, %v, want %d", text, len(got), err, want)
+		}
+	}
+	if got, err := ReadManifests(t.Context(), []string{"-"}, false, strings.NewReader(object("a")+"{")); err == nil {
+		t.Errorf("what is cut off gives %d objects", len(got))
+	}
 }
