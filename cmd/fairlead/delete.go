@@ -40,6 +40,7 @@ func newDeleteCommand(term *terminal) *cobra.Command {
 				return withTry(usagef("delete what?"), "fairlead delete SERVICE, or -f FILE")
 			}
 			options.Selection = flags.selection()
+			options.Wait = options.Wait && (timeout > 0 || !cmd.Flags().Changed("timeout"))
 			ctx := cmd.Context()
 			if timeout > 0 {
 				var cancel context.CancelFunc
@@ -57,7 +58,7 @@ func newDeleteCommand(term *terminal) *cobra.Command {
 	cmd.Flags().BoolVar(&options.Everything, "all", false, "every object of the kind in the namespace")
 	cmd.Flags().BoolVar(&options.IgnoreNotFound, "ignore-not-found", false, "take an object that is not there as deleted")
 	cmd.Flags().BoolVar(&options.Wait, "wait", true, "wait until the objects are gone")
-	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait; 0 is as long as it takes")
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait; 0 does not wait (default: as long as it takes)")
 	return cmd
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -200,11 +199,11 @@ func (d *developing) trySwap(ctx context.Context, begin time.Time) error {
 	if err != nil {
 		return err
 	}
-	d.term.note("Ready in %s: revision %s", took(time.Since(begin)), ready.Status.LatestReadyRevisionName)
-	if !d.running {
+	if d.running {
+		d.term.note("Ready in %s: revision %s", took(time.Since(begin)), ready.Status.LatestReadyRevisionName)
+	} else {
 		d.running = true
-		fmt.Fprintln(d.term.out, publicURL(ready.Status.URL, d.session.info.Gateway))
-		if err := d.reach.publish(ctx, d.term, d.session, ready); err != nil {
+		if err := d.show(ctx, d.session, ready, begin); err != nil {
 			return err
 		}
 		d.term.note("Watching %s; Ctrl-C ends it", d.path)

@@ -173,6 +173,10 @@ func (c *client) known(ctx context.Context, query logQuery, name, revision strin
 
 // printLogs prints the logs that are there, merged by time.
 func (c *client) printLogs(ctx context.Context, term *terminal, query logQuery, name string) error {
+	// Asking for what is gone makes the daemon show what is there, also what has just given its first answer.
+	if _, err := c.endedPods(ctx, query); err != nil {
+		return fmt.Errorf("logs of %s: %w", name, err)
+	}
 	pods, _, err := c.loggedPods(ctx, query)
 	if err != nil {
 		return fmt.Errorf("logs of %s: %w", name, err)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -51,11 +52,14 @@ func (c *client) ensurePod(ctx context.Context, pod *corev1.Pod) error {
 	return nil
 }
 
-// waitPod waits until a pod is ready, or has ended well.
-func (c *client) waitPod(ctx context.Context, namespace, name string, ended bool) error {
+// waitPod waits until a pod is ready, or has ended well, and tells what it waits for.
+func (c *client) waitPod(ctx context.Context, namespace, name string, ended bool, told *progress) error {
 	return c.watchPod(ctx, namespace, name, func(pod *corev1.Pod) (bool, error) {
 		if pod == nil {
 			return false, fmt.Errorf("instance %s was deleted", name)
+		}
+		if told.due(time.Now()) {
+			told.tell(podObstacle(pod, ended))
 		}
 		if ended {
 			return podEnded(pod)
@@ -65,6 +69,21 @@ func (c *client) waitPod(ctx context.Context, namespace, name string, ended bool
 		}
 		return podReady(pod), nil
 	})
+}
+
+// podObstacle is what a pod waits for, as far as it says.
+func podObstacle(pod *corev1.Pod, ended bool) obstacle {
+	for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodReady} {
+		for _, condition := range pod.Status.Conditions {
+			if condition.Type == kind && condition.Status == corev1.ConditionFalse && condition.Message != "" {
+				return obstacle{text: condition.Message}
+			}
+		}
+	}
+	if ended && pod.Status.Phase == corev1.PodRunning {
+		return obstacle{text: "it runs until it ends"}
+	}
+	return obstacle{text: "it is not ready"}
 }
 
 // podMessage is why a pod is not ready, as far as it says.
@@ -140,8 +159,11 @@ func (c *client) watchPod(ctx context.Context, namespace, name string, seen func
 		if err != nil {
 			return fmt.Errorf("wait for instance %s: %w", name, err)
 		}
-		// Whatever it was that changed, the list tells how things are now.
-		<-changes.ResultChan()
+		// Whatever it was that changed, the list tells how things are now; and who waits wants to hear of it without a change.
+		select {
+		case <-changes.ResultChan():
+		case <-time.After(lookAgain):
+		}
 		changes.Stop()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -146,11 +146,14 @@ func (f *reachFlags) free(ctx context.Context, c *client, service *servingv1.Ser
 }
 
 // publish gives a service that is ready its further names, prints their URLs and says what is public.
-func (f *reachFlags) publish(ctx context.Context, term *terminal, s *session, service *servingv1.Service) error {
+func (f *reachFlags) publish(ctx context.Context, term *terminal, s *session, service *servingv1.Service, noWait bool) error {
 	for _, m := range f.mappings(service) {
 		_, err := s.serving.ServingV1beta1().DomainMappings(m.Namespace).Create(ctx, m, metav1.CreateOptions{FieldManager: fieldManager})
 		if err != nil && !apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("give service %s the domain %s: %w", service.Name, m.Name, err)
+		}
+		if noWait {
+			continue
 		}
 		ready, err := s.waitMapping(ctx, m)
 		if err != nil {

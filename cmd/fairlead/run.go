@@ -76,7 +76,7 @@ func (r *runner) command(use, short, long string) *cobra.Command {
 	r.options.addTo(cmd.Flags())
 	r.reach.addTo(cmd.Flags())
 	cmd.Flags().BoolVar(&r.print, "print", false, "print the manifest instead of applying it")
-	cmd.Flags().DurationVar(&r.timeout, "wait", 5*time.Minute, "how long to wait until the service is ready")
+	cmd.Flags().DurationVar(&r.timeout, "wait", 5*time.Minute, "how long to wait until the service is ready; 0 does not wait")
 	return cmd
 }
 
@@ -130,6 +130,9 @@ func (r *runner) run(cmd *cobra.Command, argument string) (err error) {
 
 // wanted is the service that the flags describe. They are checked before anything is started or built.
 func (r *runner) wanted(name, image string) (*servingv1.Service, error) {
+	if err := positive("wait", r.timeout); err != nil {
+		return nil, err
+	}
 	if err := r.reach.check(); err != nil {
 		return nil, err
 	}
@@ -214,9 +217,7 @@ func (r *runner) deploy(ctx context.Context, s *session, service *servingv1.Serv
 	if err != nil {
 		return err
 	}
-	r.term.note("Ready in %s: revision %s", took(time.Since(begin)), ready.Status.LatestReadyRevisionName)
-	fmt.Fprintln(r.term.out, publicURL(ready.Status.URL, s.info.Gateway))
-	if err := r.reach.publish(ctx, r.term, s, ready); err != nil {
+	if err := r.show(ctx, s, ready, begin); err != nil {
 		return err
 	}
 	if r.detach {
@@ -228,6 +229,19 @@ func (r *runner) deploy(ctx context.Context, s *session, service *servingv1.Serv
 		r.term.note("Ctrl-C ends the service; --detach would keep it")
 	}
 	return s.follow(ctx, ready.Namespace, ready.Name, r.term.out)
+}
+
+// show prints where a service is, as far as is known where it was not waited for.
+func (r *runner) show(ctx context.Context, s *session, service *servingv1.Service, begin time.Time) error {
+	if r.timeout == 0 {
+		r.term.note("Not waited for: fairlead wait ksvc %s --for=condition=Ready", service.Name)
+	} else {
+		r.term.note("Ready in %s: revision %s", took(time.Since(begin)), service.Status.LatestReadyRevisionName)
+	}
+	if where := publicURL(service.Status.URL, s.info.Gateway); where != "" {
+		fmt.Fprintln(r.term.out, where)
+	}
+	return r.reach.publish(ctx, r.term, s, service, r.timeout == 0)
 }
 
 func (r *runner) await(ctx context.Context, s *session, service *servingv1.Service) (*servingv1.Service, error) {

@@ -23,7 +23,8 @@ type changer struct {
 
 func (ch *changer) addTo(cmd *cobra.Command) {
 	ch.target.addTo(cmd.Flags())
-	cmd.Flags().DurationVar(&ch.wait, "wait", 2*time.Minute, "how long to wait until the change is in force; 0 returns at once")
+	cmd.Flags().DurationVar(&ch.wait, "wait", 2*time.Minute, "how long to wait until the change is in force; 0 does not wait")
+	cmd.PreRunE = func(*cobra.Command, []string) error { return positive("wait", ch.wait) }
 }
 
 // settle waits until a changed service is ready again.

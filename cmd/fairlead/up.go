@@ -56,12 +56,15 @@ func newUpCommand(term *terminal) *cobra.Command {
 	cmd.Flags().BoolVar(&u.print, "print", false, "print the manifests instead of applying them (images are still built)")
 	cmd.Flags().StringVar(&u.base, "base", "", "image to build on, or host for this machine's own interpreter (default: the builder's)")
 	cmd.Flags().BoolVar(&u.noCache, "no-cache", false, "build again what could be taken from the cache")
-	cmd.Flags().DurationVar(&u.timeout, "wait", 5*time.Minute, "how long to wait for each service until it is ready")
+	cmd.Flags().DurationVar(&u.timeout, "wait", 5*time.Minute, "how long to wait for each service until it is ready; 0 does not wait")
 	return cmd
 }
 
 func (u *upper) run(cmd *cobra.Command) (err error) {
 	ctx := cmd.Context()
+	if err := positive("wait", u.timeout); err != nil {
+		return err
+	}
 	kind, file, err := project.Find(u.path)
 	if errors.Is(err, project.ErrNothing) {
 		return withTry(err, "fairlead run %s", u.path)
@@ -248,7 +251,7 @@ func (u *upper) applyObject(ctx context.Context, objects *object.Client, made an
 // await waits until a workload has come as far as is asked.
 func (u *upper) await(ctx context.Context, p *project.Project, d project.Dependency) error {
 	i := slices.IndexFunc(p.Workloads, func(w project.Workload) bool { return w.Name == d.Name })
-	if d.Until == project.Started || i < 0 {
+	if d.Until == project.Started || i < 0 || u.timeout == 0 {
 		return nil
 	}
 	if p.Workloads[i].Pod == nil {
@@ -256,7 +259,8 @@ func (u *upper) await(ctx context.Context, p *project.Project, d project.Depende
 	}
 	waiting, cancel := context.WithTimeout(ctx, u.timeout)
 	defer cancel()
-	err := u.session.waitPod(waiting, u.target.namespace, d.Name, d.Until == project.Done)
+	told := &progress{term: u.term, label: "Waiting for " + d.Name, begin: time.Now()}
+	err := u.session.waitPod(waiting, u.target.namespace, d.Name, d.Until == project.Done, told)
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
 		return withTry(fmt.Errorf("%s is not ready after %v%s", d.Name, u.timeout, u.session.podMessage(ctx, u.target.namespace, d.Name)), "fairlead events %s; fairlead logs %s", d.Name, d.Name)
 	}

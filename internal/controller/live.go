@@ -95,8 +95,11 @@ func (c *Controller) ended(ctx context.Context, namespace string) ([]sandbox.End
 }
 
 // Ended shows the instances of a service that are gone and whose logs are kept as the pods they were, youngest first; likewise a
-// plain pod of that name.
+// plain pod of that name. Those that run are shown by the API when it returns.
 func (c *Controller) Ended(ctx context.Context, namespace, service string) ([]corev1.Pod, error) {
+	if err := c.showPods(ctx, namespace, service); err != nil {
+		return nil, err
+	}
 	gone, err := c.ended(ctx, namespace)
 	if err != nil {
 		return nil, err
