@@ -20,6 +20,8 @@ const (
 	showFor = 10 * time.Minute
 	// sweepEvery is how often requests are forgotten that were made too long ago.
 	sweepEvery = time.Minute
+	// hashedName is the least length of the name of a view whose revision cannot be told from it.
+	hashedName = 50
 )
 
 // ViewQuery says which views somebody asks for: those of one name, or all that a selector finds.
@@ -232,6 +234,9 @@ func (c *Controller) viewed(q ViewQuery) []*v1.Revision {
 			if rev, err := lister.Get(name); has && err == nil {
 				return []*v1.Revision{rev}
 			}
+		}
+		if len(q.Name) < hashedName {
+			return nil
 		}
 	}
 	all, err := lister.List(labels.Everything())

@@ -15,6 +15,8 @@ import (
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"knative.dev/serving/pkg/apis/autoscaling"
 	"knative.dev/serving/pkg/apis/serving"
+	v1 "knative.dev/serving/pkg/apis/serving/v1"
+	"knative.dev/serving/pkg/reconciler/revision/resources/names"
 
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 )
@@ -55,14 +57,18 @@ func TestWritesPerService(t *testing.T) {
 func TestViewsAreWrittenForWhoAsks(t *testing.T) {
 	h := newHouse(t)
 	h.ready(t, h.service("viewed", "hello", annotated(windowAnnotation, "6s")))
-	h.ready(t, h.service("other", "hello"))
-	const rev = "viewed-00001"
+	const rev, long = "viewed-00001", "a-name-so-long-that-those-of-its-views-are-made-shorter"
+	h.ready(t, h.service(long, "hello"))
 	deployment, err := h.kube.AppsV1().Deployments("default").Get(t.Context(), rev+"-deployment", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(deployment.Status.Conditions) == 0 || deployment.Status.ObservedGeneration != deployment.Generation || *deployment.Spec.Replicas != 1 {
 		t.Errorf("deployment at the first look: %d replicas, %+v", *deployment.Spec.Replicas, deployment.Status)
+	}
+	hashed := names.Deployment(&v1.Revision{ObjectMeta: metav1.ObjectMeta{Name: long + "-00001"}})
+	if _, err := h.kube.AppsV1().Deployments("default").Get(t.Context(), hashed, metav1.GetOptions{}); err != nil {
+		t.Error(err)
 	}
 	if _, err := h.kube.CoreV1().Endpoints("default").Get(t.Context(), rev+"-private", metav1.GetOptions{}); err != nil {
 		t.Error(err)
@@ -71,7 +77,7 @@ func TestViewsAreWrittenForWhoAsks(t *testing.T) {
 	if err != nil || len(pa.Status.Conditions) == 0 {
 		t.Errorf("podautoscaler at the first look: %+v, %v", pa.Status, err)
 	}
-	slices, err := h.kube.DiscoveryV1().EndpointSlices("default").List(t.Context(), metav1.ListOptions{LabelSelector: serving.ServiceLabelKey + "=other"})
+	slices, err := h.kube.DiscoveryV1().EndpointSlices("default").List(t.Context(), metav1.ListOptions{LabelSelector: serving.ServiceLabelKey + "=" + long})
 	if err != nil || len(slices.Items) != 2 {
 		t.Errorf("%d slices of the other service at the first look, %v", len(slices.Items), err)
 	}
