@@ -81,7 +81,7 @@ type Controller struct {
 
 	serviceQueue, configurationQueue, routeQueue, revisionQueue *queue
 	mappingQueue, tableQueue, viewQueue, podQueue               *queue
-	settingsQueue, claimQueue, publishQueue                     *queue
+	settingsQueue, claimQueue, publishQueue, newcomerQueue      *queue
 
 	wrote     statuses
 	asked     *viewDemand
@@ -189,6 +189,7 @@ func (c *Controller) machine() (*capacity, error) {
 }
 
 func (c *Controller) makeQueues() {
+	c.newcomerQueue = newQueue("new service", c.log, c.reconcileNewcomer)
 	c.serviceQueue = newQueue("service", c.log, c.reconcileService)
 	c.configurationQueue = newQueue("configuration", c.log, c.reconcileConfiguration)
 	c.routeQueue = newQueue("route", c.log, c.reconcileRoute)
@@ -206,6 +207,7 @@ func (c *Controller) queues() map[*queue]int {
 	return map[*queue]int{
 		c.serviceQueue: 2, c.configurationQueue: 2, c.routeQueue: 2, c.revisionQueue: 4, c.mappingQueue: 1,
 		c.tableQueue: 1, c.viewQueue: 2, c.podQueue: 2, c.settingsQueue: 1, c.claimQueue: 1, c.publishQueue: 1,
+		c.newcomerQueue: 1,
 	}
 }
 
@@ -213,12 +215,15 @@ func (c *Controller) queues() map[*queue]int {
 const backlogAt = 8
 
 // backlogged tells whether so much waits to be reconciled that what nobody waits for should be put off.
-func (c *Controller) backlogged() bool {
+func (c *Controller) backlogged() bool { return c.onTheWay()+c.newcomerQueue.work.Len() >= backlogAt }
+
+// onTheWay is how many names wait in the queues that something goes through on its way to be ready.
+func (c *Controller) onTheWay() int {
 	n := 0
 	for _, q := range []*queue{c.serviceQueue, c.configurationQueue, c.revisionQueue, c.routeQueue, c.tableQueue} {
 		n += q.work.Len()
 	}
-	return n >= backlogAt
+	return n
 }
 
 func (c *Controller) settings() *settings { return c.config.Load() }

@@ -39,9 +39,14 @@ func (c *Controller) handleEvents() error {
 }
 
 func (c *Controller) onService(k key, obj any) {
-	c.serviceQueue.add(k)
+	m, ok := obj.(*v1.Service)
+	if ok && isNew(m) {
+		c.newcomerQueue.add(k)
+	} else {
+		c.serviceQueue.add(k)
+	}
 	c.mappingsOf(k)
-	if m, ok := obj.(*v1.Service); ok {
+	if ok {
 		c.onPublisher(ownerKind(true), k, m.Annotations)
 	}
 }
