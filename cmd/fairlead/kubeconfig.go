@@ -27,6 +27,9 @@ func newKubeconfigCommand(term *terminal) *cobra.Command {
 		Example: "  fairlead kubeconfig\n  fairlead kubeconfig --print > fairlead.kubeconfig\n  fairlead kubeconfig --keep-context && kubectl --context fairlead get ksvc",
 		Args:    exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if name == "" {
+				return withTry(usagef("--name is empty"), "--name fairlead")
+			}
 			own, err := readKubeconfig(flags.kubeconfig(cmd.Flags()), name)
 			if err != nil {
 				return err

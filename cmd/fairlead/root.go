@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,6 +37,7 @@ func newRootCommand(term *terminal) *cobra.Command {
 			return withTry(err, "fairlead help")
 		},
 	}
+	root.PersistentPreRunE = refuseEmpty
 	root.SuggestionsMinimumDistance = 2
 	root.SetIn(term.in)
 	root.SetOut(term.out)
@@ -64,6 +66,21 @@ func newRootCommand(term *terminal) *cobra.Command {
 		help.Run, help.RunE = nil, helpAbout
 	}
 	return root
+}
+
+// refuseEmpty refuses an empty argument, which a script with an unset variable gives: most commands would take it for no argument
+// at all, and mean everything.
+func refuseEmpty(cmd *cobra.Command, args []string) error {
+	switch cmd.Name() {
+	case cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
+		return nil // what is completed is empty at first
+	case "exec":
+		args = args[:min(1, len(args))] // the rest is for the program
+	}
+	if slices.Contains(args, "") {
+		return withTry(usagef("an argument of %s is empty", cmd.CommandPath()), "its value: a variable of the shell may not be set")
+	}
+	return nil
 }
 
 // helpOrUnknown is what a command does that is only a name for others.
