@@ -86,6 +86,8 @@ func (d podDoor) connect(ctx context.Context, name string, t terminal) (http.Han
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if wsstream.IsWebSocketRequestWithStreamCloseProtocol(r) {
 			options := proxy.Options{Stdin: t.stdin, Stdout: t.stdout, Stderr: t.stderr && !t.tty, Tty: t.tty}
+			w, r, gone := untilGone(w, r)
+			defer gone()
 			proxy.NewStreamTranslatorHandler(location, d.streams.transport, 0, options).ServeHTTP(w, r)
 			return
 		}

@@ -40,7 +40,12 @@ func newStreams(live Live) *streams {
 	return s
 }
 
-func (s *streams) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+// ServeHTTP ends what it runs when the caller is gone.
+func (s *streams) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w, r, gone := untilGone(w, r)
+	defer gone()
+	s.mux.ServeHTTP(w, r)
+}
 
 func (s *streams) exec(w http.ResponseWriter, r *http.Request) {
 	options, err := serve.NewOptions(r)
