@@ -164,7 +164,8 @@ func (l *Ledger) put(s *space, o Object, c *Claim) {
 	l.touch(o.Namespace, s, before != nil)
 }
 
-// Drop gives back what an object takes. One that was not charged is no mistake.
+// Drop gives back what an object takes. One that was not charged is no mistake. An instance is given back by its scaler only, not
+// by the Pod of the same UID that shows it.
 func (l *Ledger) Drop(o Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,7 +177,7 @@ func (l *Ledger) Drop(o Object) {
 		t.gone[o.UID] = true
 	}
 	held, ok := s.charges[o.UID]
-	if !ok {
+	if !ok || held.object.Instance != o.Instance {
 		return
 	}
 	delete(s.charges, o.UID)

@@ -79,6 +79,10 @@ func TestTexts(t *testing.T) {
 	err = l.Take(instance("x-4"), OfPod(podOf(container("a", "cpu=30m", "cpu=1500m")), ""), nil)
 	want(t, "two at once", fmt.Sprint(err), `pods "x-4" is forbidden: exceeded quota: small, requested: cpu=30m,limits.cpu=1500m, used: cpu=30m,limits.cpu=1, limited: cpu=50m,limits.cpu=2`)
 	want(t, "used", used(l, "small"), "pods=1 cpu=30m limits.cpu=1")
+	pod := instance("x-3")
+	pod.Instance = false
+	l.Drop(pod) // deleted, while the instance still finishes
+	want(t, "used by what leaves", used(l, "small"), "pods=1 cpu=30m limits.cpu=1")
 	l.Drop(instance("x-3"))
 	l.Drop(instance("x-3"))
 	want(t, "used after", used(l, "small"), "pods=0 cpu=0 limits.cpu=0")
