@@ -250,7 +250,7 @@ compare: build ## measure the way to the first answer against Debian's docker, p
 E2E_SKIP := ^TestEgressTraffic$$|^TestQueueSideCarResourceLimit$$|^TestRequestLogs$$|^TestCallToPublicService$$/^external_address$$
 
 .PHONY: conformance-e2e
-conformance-e2e: setup build ## run Knative Serving's own end-to-end suites against bin/fairlead, about ten minutes
+conformance-e2e: setup build ## run Knative Serving's own end-to-end suites against bin/fairlead, about twelve minutes
 	test/conformance/run -parallel 6 -skip '$(E2E_SKIP)' -out bin/conformance-e2e \
 		-suites e2e,e2e/hpa,e2e/tagheader,e2e/initscale,e2e/domainmapping,e2e/gc,e2e/initcontainers,e2e/multicontainerprobing,e2e/pvc,e2e/securedefaults $(ARGS)
 
