@@ -249,6 +249,11 @@ compare: build ## measure the way to the first answer against Debian's docker, p
 # Tests of upstream's end-to-end suite that ask for what only its own installation has; docs/reference/conformance.md says what.
 E2E_SKIP := ^TestEgressTraffic$$|^TestQueueSideCarResourceLimit$$|^TestRequestLogs$$|^TestCallToPublicService$$/^external_address$$
 
+BUILDKIT_VERSION := v0.26.3
+.PHONY: conformance-dockerfile
+conformance-dockerfile: ## build Dockerfiles by Debian's docker and by buildkit, each with a daemon of its own (as root)
+	BUILDKIT_VERSION=$(BUILDKIT_VERSION) test/dockerfile/run
+
 .PHONY: conformance-e2e
 conformance-e2e: setup build ## run Knative Serving's own end-to-end suites against bin/fairlead, about twelve minutes
 	test/conformance/run -parallel 6 -skip '$(E2E_SKIP)' -out bin/conformance-e2e \

@@ -326,6 +326,10 @@ func TestDockerfile(t *testing.T) {
 }
 
 func dockerfileWith(t *testing.T, tool string) {
+	needed := slices.Contains(strings.Split(os.Getenv("FAIRLEAD_DOCKERFILE_TOOLS"), ","), tool) // make conformance-dockerfile has its daemon
+	if err := build.DockerToolWorks(t.Context(), tool); err != nil && needed {
+		t.Fatal(err)
+	}
 	needs(t, tool)
 	if os.Geteuid() != 0 {
 		t.Skipf("%s is set up for root here", tool)

@@ -55,7 +55,7 @@ func dockerTools() []dockerTool {
 	fine := func(context.Context) error { return nil }
 	return []dockerTool{
 		{"buildah", fine, buildWithBuildah},
-		{"docker", both(answers("docker", "version", "--format", "{{.Server.Version}}"), answers("docker", "buildx", "version")), buildWithDocker},
+		{"docker", answers("docker", "version", "--format", "{{.Server.Version}}"), buildWithDocker},
 		{"podman", fine, buildWithPodman},
 		{"buildctl", answers("buildctl", "debug", "workers"), buildWithBuildctl},
 	}
@@ -69,16 +69,6 @@ func answers(args ...string) func(context.Context) error {
 			return fmt.Errorf("%w: %s", err, firstLine(out))
 		}
 		return nil
-	}
-}
-
-// both wants two checks to pass.
-func both(first, second func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		if err := first(ctx); err != nil {
-			return err
-		}
-		return second(ctx)
 	}
 }
 
@@ -168,7 +158,7 @@ func (j *job) runDockerTool(ctx context.Context, tool dockerTool, file, key stri
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return nil, err
 		}
-		if err := untarLayout(out, dir); err != nil {
+		if err := layoutOf(out, dir); err != nil {
 			return nil, fmt.Errorf("image that %s made: %w", tool.name, err)
 		}
 		out = dir
@@ -293,13 +283,6 @@ func onlyLoopback(file string, given map[string]string) (bool, error) {
 		}
 	}
 	return found, nil
-}
-
-func buildWithDocker(ctx context.Context, j *job, file, out string) error {
-	args := []string{"docker", "buildx", "build", "--provenance=false", "--build-arg", "SOURCE_DATE_EPOCH=0",
-		"--output", "type=oci,rewrite-timestamp=true,dest=" + out}
-	_, err := j.run(ctx, j.Dir, []string{"SOURCE_DATE_EPOCH=0"}, append(append(args, j.commonFlags(file)...), j.Dir)...)
-	return err
 }
 
 func buildWithPodman(ctx context.Context, j *job, file, out string) error {
