@@ -83,7 +83,7 @@ type event struct {
 	instance *instance
 	kind     eventKind
 	box      box
-	state    sandbox.State
+	state    *sandbox.State // apart: a mailbox has room for many events, of which few are states
 	err      error
 	pod      string
 }

@@ -72,7 +72,7 @@ func (s *scaler) watch(ctx context.Context, i *instance) {
 	s.jobs.Go(func() {
 		b.Watch(ctx, func(state sandbox.State) {
 			select {
-			case s.events <- event{kind: eventState, instance: i, state: state}:
+			case s.events <- event{kind: eventState, instance: i, state: &state}:
 			case <-ctx.Done():
 			}
 		})
@@ -184,7 +184,7 @@ func (s *scaler) handle(ctx context.Context, e event) {
 	case eventMade:
 		s.onMade(ctx, i, e)
 	case eventState:
-		s.onState(ctx, i, e.state)
+		s.onState(ctx, i, *e.state)
 	case eventStarted, eventThawed, eventFrozen:
 		if e.err != nil && i.phase != phaseLeaving {
 			s.log.Warn("driving an instance", "revision", s.backend, "instance", i.name, "err", e.err)
