@@ -135,6 +135,9 @@ func (s *scaler) run(ctx context.Context) {
 	defer s.spares.hurry(&s.claim, false)
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.finish(cancel)
+	for _, i := range s.instances { // adopted
+		s.watch(ctx, i)
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

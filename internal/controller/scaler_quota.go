@@ -18,11 +18,15 @@ func (s *scaler) object(id identity) quota.Object {
 	return quota.Object{Namespace: s.key.Namespace, Resource: schema.GroupResource{Resource: string(corev1.ResourcePods)}, Name: id.name, UID: types.UID(id.uid), Instance: true}
 }
 
-// charge tells the ledger of the instances that were there before this daemon.
+// charge counts what the instances that were there before this daemon take of the quotas and of the machine.
 func (s *scaler) charge() {
 	for _, i := range s.instances {
 		if i.phase != phaseSpare {
 			s.quotas.Put(s.object(i.identity), s.plan.claim)
+		}
+		if i.serves() {
+			i.reserved = s.plan.needs
+			s.capacity.take(i.reserved)
 		}
 	}
 }

@@ -532,6 +532,44 @@ func TestScalerRetires(t *testing.T) {
 	})
 }
 
+// TestScalerAdopts holds that instances of an earlier daemon are followed, take their part of the machine, and give it back; what is frozen has none.
+func TestScalerAdopts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		needs := demand{cpuMillis: 300, memoryBytes: 1 << 20}
+		b := idleBench(t, map[string]string{"autoscaling.knative.dev/min-scale": "2"}, func(p *plan) { p.needs, p.initialized = needs, true })
+		for _, phase := range []sandbox.Phase{sandbox.PhaseRunning, sandbox.PhaseRunning, sandbox.PhaseFrozen, sandbox.PhaseCreated} {
+			id := newIdentity(b.planned.Load())
+			made, err := b.machine.makeBox(t.Context(), nil, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			box := b.machine.boxes[len(b.machine.boxes)-1]
+			box.set(func(s *sandbox.State) { s.Phase, s.Ready = phase, phase == sandbox.PhaseRunning })
+			b.scaler.adopt(id, made, box.state, "1")
+		}
+		b.begin()
+		synctest.Wait()
+		if used := b.capacity.used; used != (demand{cpuMillis: 600, memoryBytes: 2 << 20}) {
+			t.Errorf("two adopted instances take %+v", used)
+		}
+		b.expect(2, 2, 2)
+		b.machine.boxes[0].set(func(s *sandbox.State) { s.Ready = false })
+		b.expect(2, 1, 1)
+		b.machine.boxes[1].set(func(s *sandbox.State) { s.Phase, s.Ready = sandbox.PhaseGone, false })
+		synctest.Wait()
+		b.expect(2, 1, 1) // the frozen one in its place
+		if slices.ContainsFunc(b.state().pods, func(p podState) bool { return p.name == b.machine.boxes[1].name }) {
+			t.Error("an adopted instance that is gone is still shown")
+		}
+		b.retire()
+		<-b.ended
+		if used := b.capacity.used; used != (demand{}) {
+			t.Errorf("capacity was not given back: %+v", used)
+		}
+		b.stop()
+	})
+}
+
 func TestScalerStopsWhileMaking(t *testing.T) {
 	for _, after := range []time.Duration{0, 10 * time.Millisecond, 35 * time.Millisecond} {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
