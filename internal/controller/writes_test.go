@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -31,9 +32,14 @@ func TestWritesPerService(t *testing.T) {
 	if _, err := h.kube.CoreV1().ConfigMaps("knative-serving").Patch(t.Context(), "config-autoscaler", types.MergePatchType, zero, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	unproved := annotated(autoscaling.InitialScaleAnnotationKey, "0")
+	eventually(t, "an initial scale of 0 is allowed", func(ctx context.Context) error {
+		_, err := h.serving.ServingV1().Services("default").Create(ctx, h.service("asked", "", unproved), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	})
 	begun := time.Now()
 	for i := range services {
-		h.ready(t, h.service("counted-"+string(rune('a'+i)), "", annotated(autoscaling.InitialScaleAnnotationKey, "0")))
+		h.ready(t, h.service("counted-"+string(rune('a'+i)), "", unproved))
 	}
 	// A status is written when it says something, and every 0.2 s until then.
 	status := 1 + time.Since(begun).Seconds()/0.2/services

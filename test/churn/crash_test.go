@@ -83,6 +83,8 @@ func TestCrash(t *testing.T) {
 	}
 	ok("starting after the ports were given up", h.Start(ctx))
 	c.close()
+	again := newLoad(h, 1) // the gateway has another port
+	c = again.open(again)
 	ok("a request after that", c.request())
 	c.close()
 }
