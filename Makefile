@@ -256,7 +256,7 @@ conformance-dockerfile: ## build Dockerfiles by Debian's docker and by buildkit,
 
 .PHONY: conformance-e2e
 conformance-e2e: setup build ## run Knative Serving's own end-to-end suites against bin/fairlead, about twelve minutes
-	test/conformance/run -parallel 6 -skip '$(E2E_SKIP)' -out bin/conformance-e2e \
+	test/conformance/run -parallel 6 -skip '$(E2E_SKIP)' -out $(CURDIR)/bin/conformance-e2e \
 		-suites e2e,e2e/hpa,e2e/tagheader,e2e/initscale,e2e/domainmapping,e2e/gc,e2e/initcontainers,e2e/multicontainerprobing,e2e/pvc,e2e/securedefaults $(ARGS)
 
 # The newest kn whose module can be built by itself: later ones need a second module that is not published.

@@ -7,7 +7,7 @@ import (
 
 // networkForms are how npm and pip say that they did not reach where packages come from.
 var networkForms = regexp.MustCompile(`EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ENETUNREACH|EHOSTUNREACH|ETIMEDOUT|ECONNRESET|ERR_SOCKET_TIMEOUT|ENOTCACHED|` +
-	`NewConnectionError|ConnectTimeoutError|ReadTimeoutError|Failed to establish a new connection`)
+	`NewConnectionError|ConnectTimeoutError|ReadTimeoutError|Failed to establish a new connection|Connection aborted|Connection reset by peer`)
 
 // networkError is a build that ended because packages could not be fetched.
 type networkError struct {
