@@ -5,7 +5,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apiserver/pkg/admission"
-	"k8s.io/apiserver/pkg/authentication/user"
+
+	"github.com/fairlead-dev/fairlead/internal/api/access"
 )
 
 // lean keeps what this process itself writes free of field management: nobody applies to an object over the controller's
@@ -22,7 +23,7 @@ func (lean) Handles(op admission.Operation) bool {
 
 // Admit puts back the managed fields that the object had before this process wrote it.
 func (lean) Admit(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
-	if who := a.GetUserInfo(); who == nil || who.GetName() != user.APIServerUser {
+	if !access.ByDaemon(a.GetUserInfo()) {
 		return nil
 	}
 	object, err := meta.Accessor(a.GetObject())

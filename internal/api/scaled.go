@@ -6,7 +6,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
-	"k8s.io/apiserver/pkg/authentication/user"
+
+	"github.com/fairlead-dev/fairlead/internal/api/access"
 )
 
 // scaled refuses HorizontalPodAutoscalers that are not written by the daemon: it shows those of its own and would obey no other.
@@ -21,8 +22,7 @@ func (scaled) Handles(op admission.Operation) bool {
 
 // Validate refuses.
 func (scaled) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
-	ours := a.GetUserInfo() != nil && a.GetUserInfo().GetName() == user.APIServerUser
-	if ours || a.GetResource().GroupResource() != (schema.GroupResource{Group: "autoscaling", Resource: "horizontalpodautoscalers"}) {
+	if access.ByDaemon(a.GetUserInfo()) || a.GetResource().GroupResource() != (schema.GroupResource{Group: "autoscaling", Resource: "horizontalpodautoscalers"}) {
 		return nil
 	}
 	return admission.NewForbidden(a, errors.New("the number of instances belongs to Fairlead, which shows it here and reads nothing from here; "+

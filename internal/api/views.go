@@ -6,9 +6,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+
+	"github.com/fairlead-dev/fairlead/internal/api/access"
 )
 
 // Views has objects written that only show what runs, for those who ask for them: Deployments, PodAutoscalers, HorizontalPodAutoscalers,
@@ -75,7 +76,7 @@ func viewQuery(ctx context.Context) (ViewQuery, bool) {
 	if !ok || !info.IsResourceRequest || info.Verb == "create" && info.Subresource == "" || !isView(schema.GroupResource{Group: info.APIGroup, Resource: info.Resource}) {
 		return ViewQuery{}, false
 	}
-	if who, ok := request.UserFrom(ctx); !ok || who.GetName() == user.APIServerUser {
+	if who, ok := request.UserFrom(ctx); !ok || access.ByDaemon(who) {
 		return ViewQuery{}, false
 	}
 	selector, err := labels.Parse(info.LabelSelector)

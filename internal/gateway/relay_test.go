@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// pieces is an app that reads a request on each connection and then sends one piece of its answer at a time.
-func pieces(t *testing.T, next <-chan string) Instance {
+// rawApp is an instance that treats each connection as told, one after the other, and closes it then.
+func rawApp(t *testing.T, name string, treat func(net.Conn)) Instance {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -24,15 +24,22 @@ func pieces(t *testing.T, next <-chan string) Instance {
 			if err != nil {
 				return
 			}
-			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-				for piece := range next {
-					io.WriteString(conn, piece)
-				}
-			}
+			treat(conn)
 			conn.Close()
 		}
 	}()
-	return Instance{ID: "pieces", Dial: dialTo(l.Addr().String())}
+	return Instance{ID: name, Dial: dialTo(l.Addr().String())}
+}
+
+// pieces is an app that reads a request on each connection and then sends one piece of its answer at a time.
+func pieces(t *testing.T, next <-chan string) Instance {
+	return rawApp(t, "pieces", func(conn net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			for piece := range next {
+				io.WriteString(conn, piece)
+			}
+		}
+	})
 }
 
 // TestWhatHasComeIsPassedOn holds that nothing of an answer is kept back while more of it is waited for. A chunk that has come in part is not

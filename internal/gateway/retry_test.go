@@ -11,26 +11,13 @@ import (
 
 // dying is an instance that closes each connection when a request has come on it, which it reads or does not.
 func dying(t *testing.T, reads bool, asked *atomic.Int32) Instance {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			waitFor(t, "a request", func() bool { return !quiet(conn) })
-			asked.Add(1)
-			if reads {
-				_, _ = conn.Read(make([]byte, 1<<16))
-			}
-			conn.Close()
+	return rawApp(t, "dying", func(conn net.Conn) {
+		waitFor(t, "a request", func() bool { return !quiet(conn) })
+		asked.Add(1)
+		if reads {
+			_, _ = conn.Read(make([]byte, 1<<16))
 		}
-	}()
-	return Instance{ID: "dying", Dial: dialTo(l.Addr().String())}
+	})
 }
 
 // TestUnreadRequestGoesElsewhere: what a program has not read when it dies is given to another one, if it may be sent twice; what it

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/fairlead-dev/fairlead/internal/api/access"
 	"github.com/fairlead-dev/fairlead/internal/knative"
 )
 
@@ -112,7 +113,7 @@ func (p *Plugin) concerns(a admission.Attributes) (*unstructured.Unstructured, b
 	if !p.admitter.Handles(a.GetKind()) || (a.GetSubresource() != "" && a.GetSubresource() != "status") {
 		return nil, false
 	}
-	if who := a.GetUserInfo(); a.GetSubresource() == "status" && who != nil && who.GetName() == user.APIServerUser {
+	if a.GetSubresource() == "status" && access.ByDaemon(a.GetUserInfo()) {
 		return nil, false
 	}
 	object, ok := a.GetObject().(*unstructured.Unstructured)

@@ -12,11 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage/names"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/fairlead-dev/fairlead/internal/api/access"
 )
 
 // strategy is how every kind is created and updated: status and spec each change through their own door, generation
@@ -61,7 +62,7 @@ func takeUID(ctx context.Context, m metav1.Object) {
 		return
 	}
 	delete(annotations, uidAnnotation)
-	if who, ok := request.UserFrom(ctx); ok && who.GetName() == user.APIServerUser && uid != "" {
+	if who, ok := request.UserFrom(ctx); ok && access.ByDaemon(who) && uid != "" {
 		m.SetUID(types.UID(uid))
 	}
 }
