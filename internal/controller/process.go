@@ -119,7 +119,8 @@ func (w *written[T]) forget(k key) {
 
 // process reconciles one object as Knative does: conditions initialised, Ready unknown until a new generation was
 // handled, transition times kept where nothing changed, the status written once and only when it differs. An
-// error of reconcile does not keep the status from being written. One that says that nothing is known yet may be put off.
+// error of reconcile does not keep the status from being written, unless it only says that the informers were behind. A status that says
+// that nothing is known yet may be put off.
 func process[T object](ctx context.Context, c *Controller, k kind[T], stored T, reconcile func(context.Context, T) error) error {
 	stored = k.wrote.newer(stored)
 	obj := k.copy(stored)
@@ -127,18 +128,21 @@ func process[T object](ctx context.Context, c *Controller, k kind[T], stored T, 
 	failed := reconcile(ctx, obj)
 	reconciler.PostProcessReconcile(ctx, obj, stored)
 	if !equality.Semantic.DeepEqual(k.status(stored), k.status(obj)) {
-		if failed == nil && putOff(c, k, stored, obj) {
-			return nil
+		if (failed == nil || behind(failed)) && putOff(c, k, stored, obj) {
+			return failed
 		}
 		if err := writeStatus(ctx, k, obj); err != nil && failed == nil {
 			failed = err
 		}
 	}
-	if failed != nil && !apierrs.IsConflict(failed) && !apierrs.IsAlreadyExists(failed) && ctx.Err() == nil {
+	if failed != nil && !behind(failed) && ctx.Err() == nil {
 		c.events.Event(obj, corev1.EventTypeWarning, "InternalError", failed.Error())
 	}
 	return failed
 }
+
+// behind tells an error that comes of deciding by an informer that did not have the last write yet. It goes away by itself.
+func behind(err error) bool { return apierrs.IsConflict(err) || apierrs.IsAlreadyExists(err) }
 
 const (
 	// unknownPause is how long a status is put off that still says that nothing is known: what becomes known meanwhile is told in one write.

@@ -1,13 +1,18 @@
 package controller
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrs "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
 	v1 "knative.dev/serving/pkg/apis/serving/v1"
 )
 
@@ -96,5 +101,33 @@ func TestUnknownIsPutOff(t *testing.T) {
 	k.awaited = func(*v1.Revision) bool { return true }
 	if putOff(c, k, none, unknown) {
 		t.Error("a status that others wait for is put off")
+	}
+}
+
+// TestBehindIsNotTold holds that a reconciliation which only met an informer that was behind is done again, and its half state told to nobody; any other
+// error is told at once.
+func TestBehindIsNotTold(t *testing.T) {
+	c := &Controller{now: time.Now, log: slog.New(slog.DiscardHandler), events: record.NewFakeRecorder(9)}
+	c.makeQueues()
+	resource := v1.Resource("revisions")
+	for _, step := range []struct {
+		failed error
+		writes int
+	}{
+		{fmt.Errorf("creating: %w", apierrs.NewAlreadyExists(resource, "r")), 0},
+		{apierrs.NewConflict(resource, "r", errors.New("modified")), 0},
+		{errors.New("the disk is full"), 1},
+	} {
+		writes := 0
+		k := kind[*v1.Revision]{
+			wrote: newWritten[*v1.Revision](), again: c.revisionQueue, copy: (*v1.Revision).DeepCopy,
+			status: func(r *v1.Revision) any { return &r.Status },
+			update: func(_ context.Context, r *v1.Revision) (*v1.Revision, error) { writes++; return r, nil },
+		}
+		stored := &v1.Revision{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "r", Generation: 1}}
+		err := process(t.Context(), c, k, stored, func(context.Context, *v1.Revision) error { return step.failed })
+		if !errors.Is(err, step.failed) || writes != step.writes {
+			t.Errorf("%v: %d writes and error %v, want %d and the error, so that it is done again", step.failed, writes, err, step.writes)
+		}
 	}
 }

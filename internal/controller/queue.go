@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	apierrs "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
@@ -78,7 +77,7 @@ func (q *queue) next(ctx context.Context) bool {
 		return true
 	}
 	level := slog.LevelDebug
-	if !apierrs.IsConflict(err) && !apierrs.IsAlreadyExists(err) && !errors.As(err, new(reportedError)) {
+	if !behind(err) && !errors.As(err, new(reportedError)) {
 		level = slog.LevelWarn
 	}
 	q.log.Log(ctx, level, "reconciling", "kind", q.name, "namespace", k.Namespace, "name", k.Name, "err", err)

@@ -102,7 +102,8 @@ func (c *Controller) makeRoute(ctx context.Context, route *v1.Route) error {
 // assignTraffic resolves the traffic block to revisions. It gives nil without an error where a target is not ready;
 // the status says which.
 func (c *Controller) assignTraffic(ctx context.Context, route *v1.Route) (*traffic.Config, error) {
-	config, trafficErr := traffic.BuildTrafficConfiguration(c.listers.configurations, c.listers.revisions, route)
+	config, trafficErr := traffic.BuildTrafficConfiguration(targetConfigurations{c.listers.configurations, c.serving, ctx},
+		targetRevisions{c.listers.revisions, c.serving, ctx}, route)
 	if config == nil {
 		return nil, trafficErr
 	}
@@ -210,10 +211,12 @@ func (c *Controller) routeIngress(ctx context.Context, route *v1.Route, config *
 		}
 		if !apierrs.IsAlreadyExists(err) {
 			c.events.Eventf(route, corev1.EventTypeWarning, "CreationFailed", "Failed to create Ingress: %v", err)
+			return nil, nil, fmt.Errorf("creating ingress %q: %w", name, err)
 		}
-		return nil, nil, fmt.Errorf("creating ingress %q: %w", name, err)
-	} else if err != nil {
-		return nil, nil, err
+		ingress, err = client.Get(ctx, name, metav1.GetOptions{})
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading ingress %q: %w", name, err)
 	}
 	rollout := c.stepRollout(ctx, route, config, ingress)
 	want, err := resources.MakeIngressWithRollout(ctx, route, config, rollout, nil, class)

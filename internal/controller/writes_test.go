@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,7 @@ func TestWritesPerService(t *testing.T) {
 		_, err := h.serving.ServingV1().Services("default").Create(ctx, h.service("asked", "", unproved), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
 	})
+	told := h.routesTold(t)
 	begun := time.Now()
 	for i := range services {
 		h.ready(t, h.service("counted-"+string(rune('a'+i)), "", unproved))
@@ -55,6 +57,36 @@ func TestWritesPerService(t *testing.T) {
 	for what, n := range writesUnder(t, audit, "counted-") {
 		if limit, known := most[what]; known && float64(n) > limit*services {
 			t.Errorf("%s: %d for %d services, at most %.1f each expected", what, n, services, limit)
+		}
+	}
+	if t.Failed() {
+		t.Log(strings.Join(told(), "\n"))
+	}
+}
+
+// routesTold follows the routes, and gives what each change of one said.
+func (h *house) routesTold(t *testing.T) func() []string {
+	t.Helper()
+	changes, err := h.serving.ServingV1().Routes("default").Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() (said []string) {
+		for {
+			select {
+			case e := <-changes.ResultChan():
+				route, ok := e.Object.(*v1.Route)
+				if !ok {
+					return said
+				}
+				said = append(said, fmt.Sprintf("%s %s at %s, generation %d of %d observed:", e.Type, route.Name, route.ResourceVersion, route.Status.ObservedGeneration, route.Generation))
+				for _, c := range route.Status.Conditions {
+					said = append(said, fmt.Sprintf("\t%s %s %s %s", c.Type, c.Status, c.Reason, c.Message))
+				}
+			case <-time.After(time.Second):
+				changes.Stop()
+				return said
+			}
 		}
 	}
 }
