@@ -73,10 +73,12 @@ func buildIntoRegistry(cmd *cobra.Command, term *terminal, target *clientFlags, 
 	if err != nil {
 		return fmt.Errorf("build %s: %w", from.path, err)
 	}
-	if from.name == "" {
-		from.name = strings.TrimSuffix(filepath.Base(abs), filepath.Ext(abs))
+	if from.name != "" {
+		from.name, err = givenName(from.name)
+	} else {
+		from.name, err = serviceName(strings.TrimSuffix(filepath.Base(abs), filepath.Ext(abs)))
 	}
-	if from.name, err = serviceName(from.name); err != nil {
+	if err != nil {
 		return err
 	}
 	from.path, from.namespace = abs, target.namespace

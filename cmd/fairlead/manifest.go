@@ -224,6 +224,19 @@ func scaleAnnotations(scale string) (map[string]string, error) {
 	return annotations, nil
 }
 
+// givenName takes the name that somebody gives a service, or an image, as it is.
+func givenName(name string) (string, error) {
+	if len(validation.IsDNS1035Label(name)) == 0 {
+		return name, nil
+	}
+	err := usagef("--name %q: a name is of at most %d letters a-z, digits and dashes, begins with a letter and does not end with a dash", name, validation.DNS1035LabelMaxLength)
+	like, notLike := serviceName(name)
+	if notLike != nil {
+		like = "hello"
+	}
+	return "", withTry(err, "--name %s", like)
+}
+
 // serviceName makes a name for a service from a folder or image: what is no letter, digit or dash becomes a dash.
 func serviceName(from string) (string, error) {
 	name := strings.ToLower(from)

@@ -153,7 +153,7 @@ func (r *runner) possible(ctx context.Context, s *session, service *servingv1.Se
 func (r *runner) name(argument, path string, isPath bool) (string, error) {
 	switch {
 	case r.service.name != "":
-		return serviceName(r.service.name)
+		return givenName(r.service.name)
 	case isPath:
 		base := filepath.Base(path)
 		return serviceName(strings.TrimSuffix(base, filepath.Ext(base)))
