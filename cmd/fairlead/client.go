@@ -44,7 +44,7 @@ func (c *clientFlags) kubeconfig(flags *pflag.FlagSet) string {
 
 // home is the home folder of the daemon.
 func (c *clientFlags) home(flags *pflag.FlagSet) string {
-	if home, ok := os.LookupEnv(daemon.EnvironmentName("home")); ok && !flags.Changed("home") {
+	if home, ok := daemon.FromEnvironment("home"); ok && !flags.Changed("home") {
 		return home
 	}
 	return c.settings.Home

@@ -16,7 +16,7 @@ func newConfigCommand(term *terminal) *cobra.Command {
 		Use:   "config",
 		Short: "Print the settings in force and where each comes from",
 		Long: "Every setting is a flag of `fairlead serve`, an environment variable FAIRLEAD_<NAME> and a key of the\n" +
-			"configuration file; the first of these that is given wins.",
+			"configuration file; the first of these that is given wins. A variable that is empty is not given.",
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := settings.Resolve(cmd.Flags()); err != nil {

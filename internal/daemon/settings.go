@@ -141,6 +141,13 @@ func settingNames() []string {
 	return names
 }
 
+// FromEnvironment gives what the environment says of a setting. A variable that is empty is as if it were not there: a unit file, a
+// Compose file or a shell that passes on what was never set means nothing by it. Where nothing is a value, a flag or the file gives it.
+func FromEnvironment(setting string) (value string, ok bool) {
+	value = os.Getenv(EnvironmentName(setting))
+	return value, value != ""
+}
+
 // EnvironmentName is the environment variable that spells a setting: FAIRLEAD_API_LISTEN for api-listen.
 func EnvironmentName(setting string) string {
 	return "FAIRLEAD_" + strings.ToUpper(strings.ReplaceAll(setting, "-", "_"))
@@ -158,8 +165,8 @@ func (s *Settings) Resolve(given *pflag.FlagSet) error {
 			s.from[name] = "flag --" + name
 			continue
 		}
-		variable := EnvironmentName(name)
-		if value, ok := os.LookupEnv(variable); ok {
+		if value, ok := FromEnvironment(name); ok {
+			variable := EnvironmentName(name)
 			if err := flags.Set(name, value); err != nil {
 				return fmt.Errorf("environment variable %s: %w", variable, err)
 			}

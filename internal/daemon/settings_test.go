@@ -42,6 +42,8 @@ func TestSettingsPrecedence(t *testing.T) {
 	home := writeConfig(t, "domain: file.example\nlog-level: warn\nlog-format: json\nstore-quota: 33554432\ndisable: [gateway, metrics]\n")
 	t.Setenv("FAIRLEAD_DOMAIN", "environment.example")
 	t.Setenv("FAIRLEAD_LOG_LEVEL", "error")
+	t.Setenv("FAIRLEAD_LOG_FORMAT", "") // says nothing, also of the file
+	t.Setenv("FAIRLEAD_RUNTIME", "")
 	s, inForce, err := resolve(t, home, "--domain", "flag.example")
 	if err != nil {
 		t.Fatal(err)
