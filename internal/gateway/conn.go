@@ -34,7 +34,8 @@ type conn struct {
 	outer    net.Conn    // what the server has: the connection itself, or the TLS around it
 	passed   atomic.Bool // Conn belongs to somebody else; set with the lock held
 
-	seen []byte // the first bytes; of the reader, of which there is one at a time
+	seen    []byte  // the first bytes; of the reader, of which there is one at a time
+	records records // where the connection carries TLS; of the reader, too
 }
 
 // add makes a connection one of the set.
@@ -61,8 +62,8 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		n, err := c.Conn.Read(p)
 		if n > 0 {
-			c.idle.Store(0)
 			c.sniff(p[:n])
+			c.busy(p[:n])
 		}
 		if n > 0 || err == nil || !c.kicked.Load() || !os.IsTimeout(err) {
 			return n, err
@@ -73,6 +74,16 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		c.resume()
 	}
+}
+
+// busy notes that something is in progress: part of a request has come, or a step of the handshake that goes before all requests, which
+// a client that asks nothing is waited for no longer than without TLS.
+func (c *conn) busy(p []byte) {
+	if c.opaque.Load() && !c.records.asks(p) {
+		c.idle.Store(time.Now().UnixNano())
+		return
+	}
+	c.idle.Store(0)
 }
 
 // sniff notes HTTP/2 without TLS by the first bytes.

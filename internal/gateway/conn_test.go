@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -26,7 +27,7 @@ type leaver struct {
 
 func startLeaver(t *testing.T, cfg Config, h http.HandlerFunc) *leaver {
 	t.Helper()
-	cfg.HTTP, cfg.DrainTimeout = []string{"127.0.0.1:0"}, time.Minute
+	cfg.HTTP, cfg.DrainTimeout = []string{"127.0.0.1:0"}, cmp.Or(cfg.DrainTimeout, time.Minute)
 	g, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -44,8 +44,6 @@ type insideConn struct {
 	tls    *tls.Conn // set when it began a TLS handshake
 }
 
-const tlsHandshake = 0x16
-
 // Read finds out at the first call whether TLS is spoken. The server has one reader at a time, and writes only after a first read.
 func (c *insideConn) Read(p []byte) (int, error) {
 	if c.tls != nil {
@@ -56,7 +54,7 @@ func (c *insideConn) Read(p []byte) (int, error) {
 		return n, err
 	}
 	c.known = true
-	if p[0] != tlsHandshake || c.certs == nil {
+	if p[0] != recordHandshake || c.certs == nil {
 		return n, err
 	}
 	begun := &begunConn{Conn: c.conn, first: bytes.Clone(p[:n])}
@@ -67,6 +65,7 @@ func (c *insideConn) Read(p []byte) (int, error) {
 	})
 	c.caller.secure = true
 	c.opaque.Store(true) // from here on c.tls is the way to close it
+	c.busy(begun.first)
 	return c.tls.Read(p)
 }
 
