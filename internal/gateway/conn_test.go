@@ -173,7 +173,8 @@ func TestPassOn(t *testing.T) {
 func TestIdleIsClosed(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprint("tls=", secure), func(t *testing.T) {
-			cfg := Config{LameDuck: 300 * time.Millisecond}
+			t.Parallel()
+			cfg := Config{LameDuck: 5 * time.Second}
 			if secure {
 				cfg.HTTPS, cfg.TLS = []string{"127.0.0.1:0"}, TLS{Dir: t.TempDir()}
 			}

@@ -108,7 +108,7 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, log: cfg.Logger, backends: map[string]*backend{}, inside: newHandover(), passed: newHandover()}
 	g.conns.open, g.connsIn.open = map[*conn]struct{}{}, map[*conn]struct{}{}
 	g.lasting.open = map[*lasting]struct{}{}
-	g.conns.partTime, g.connsIn.partTime = partTime, partTime
+	g.conns.partTime, g.connsIn.partTime, g.lasting.partTime = partTime, partTime, partTime
 	g.metrics = newMetrics(cfg.Registerer, g)
 	g.routes.Store(&routes{})
 	g.ledger = newLedger()

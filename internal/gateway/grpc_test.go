@@ -57,7 +57,7 @@ func TestGRPCInterop(t *testing.T) {
 				if state == "from zero" {
 					g.SetInstances("b", nil)
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				switch name {
 				case "unimplemented_method":

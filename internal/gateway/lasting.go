@@ -13,6 +13,8 @@ import (
 
 // lastingSet are the connections to instances that have come out of an upgrade and go on.
 type lastingSet struct {
+	partTime time.Duration // of a client that was told of the end; set before any is added
+
 	mu     sync.Mutex // guards the fields below; the lock of one of them is never taken while it is held
 	open   map[*lasting]struct{}
 	ending bool
@@ -23,7 +25,6 @@ type lasting struct {
 	io.ReadWriteCloser
 	set       *lastingSet
 	webSocket bool
-	partTime  time.Duration
 	gone      chan struct{} // closed when the client has answered the end, or left
 	leave     func()
 
@@ -37,7 +38,7 @@ type lasting struct {
 // add makes the connection behind an answer one of the set.
 func (s *lastingSet) add(pipe io.ReadWriteCloser, res *http.Response) *lasting {
 	l := &lasting{
-		ReadWriteCloser: pipe, set: s, partTime: partTime, gone: make(chan struct{}),
+		ReadWriteCloser: pipe, set: s, gone: make(chan struct{}),
 		webSocket: strings.EqualFold(res.Header.Get("Upgrade"), "websocket"),
 	}
 	l.leave = sync.OnceFunc(func() { close(l.gone) })
@@ -97,7 +98,7 @@ func (l *lasting) endHere() (tell bool) {
 // part tells the instance, if it may be, and lets go of it, by which a read that waits ends.
 func (l *lasting) part(tell bool) {
 	if tell {
-		late := time.AfterFunc(l.partTime, func() { _ = l.ReadWriteCloser.Close() })
+		late := time.AfterFunc(l.set.partTime, func() { _ = l.ReadWriteCloser.Close() })
 		defer late.Stop()
 		_, _ = l.ReadWriteCloser.Write(farewell(true)) // an instance that is gone needs no word
 	}
@@ -147,7 +148,7 @@ func (l *lasting) readEnd(b []byte) (int, error) {
 	case !l.webSocket:
 		return 0, io.EOF
 	}
-	wait := time.NewTimer(l.partTime)
+	wait := time.NewTimer(l.set.partTime)
 	defer wait.Stop()
 	select {
 	case <-l.gone:

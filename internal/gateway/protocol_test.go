@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -29,7 +30,7 @@ func serveApp(t *testing.T, b Backend, h http.HandlerFunc) (*Gateway, string) {
 }
 
 func TestWebSocket(t *testing.T) {
-	_, addr := serveApp(t, Backend{IdleTimeout: 10 * time.Second}, func(w http.ResponseWriter, r *http.Request) {
+	_, addr := serveApp(t, Backend{IdleTimeout: time.Minute}, func(w http.ResponseWriter, r *http.Request) {
 		c, err := websocket.Accept(w, r, nil)
 		if err != nil {
 			t.Error("accept:", err)
@@ -45,7 +46,7 @@ func TestWebSocket(t *testing.T) {
 		}
 		c.Close(websocket.StatusNormalClosure, "")
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c, _, err := websocket.Dial(ctx, "ws://"+addr, &websocket.DialOptions{Host: "h.localhost"})
 	if err != nil {
@@ -76,7 +77,7 @@ func TestDrainLeavesWebSockets(t *testing.T) {
 			}
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	conn, _, err := websocket.Dial(ctx, "ws://"+addr, &websocket.DialOptions{Host: "h.localhost"})
 	if err != nil {
@@ -114,36 +115,57 @@ func TestUpgradedConnectionTimeouts(t *testing.T) {
 		{"start, something said", Backend{Timeout: long, ResponseStartTimeout: limit}, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			_, addr := serveApp(t, c.spec, func(w http.ResponseWriter, r *http.Request) {
-				conn, err := websocket.Accept(w, r, nil)
+			synctest.Test(t, func(t *testing.T) {
+				in := piped(t, "a", func(w http.ResponseWriter, r *http.Request) {
+					conn, err := websocket.Accept(w, r, nil)
+					if err != nil {
+						t.Error("accept:", err)
+						return
+					}
+					defer conn.CloseNow()
+					if c.speaks {
+						err = conn.Write(r.Context(), websocket.MessageText, []byte("first"))
+					}
+					for err == nil {
+						_, _, err = conn.Read(r.Context())
+					}
+				})
+				g, _ := bubble(t, Config{}, c.spec, in)
+				ctx, cancel := context.WithTimeout(t.Context(), 20*limit)
+				defer cancel()
+				conn, _, err := websocket.Dial(ctx, "ws://h", &websocket.DialOptions{HTTPClient: pipedClient(t, g)})
 				if err != nil {
-					t.Error("accept:", err)
-					return
+					t.Fatal(err)
 				}
 				defer conn.CloseNow()
-				if c.speaks {
-					err = conn.Write(r.Context(), websocket.MessageText, []byte("first"))
-				}
 				for err == nil {
-					_, _, err = conn.Read(r.Context())
+					_, _, err = conn.Read(ctx)
+				}
+				if ended := ctx.Err() == nil; ended != c.ends {
+					t.Errorf("ended by the gateway: %t, want %t (%v)", ended, c.ends, err)
 				}
 			})
-			ctx, cancel := context.WithTimeout(t.Context(), 20*limit)
-			defer cancel()
-			conn, _, err := websocket.Dial(ctx, "ws://"+addr, &websocket.DialOptions{Host: "h.localhost"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.CloseNow()
-			for err == nil {
-				_, _, err = conn.Read(ctx)
-			}
-			if ended := ctx.Err() == nil; ended != c.ends {
-				t.Errorf("ended by the gateway: %t, want %t (%v)", ended, c.ends, err)
-			}
 		})
 	}
+}
+
+// pipedClient is a client whose connections to a gateway are pipes, so that it can live in a bubble.
+func pipedClient(t *testing.T, g *Gateway) *http.Client {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- g.Run(ctx, nil) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error("Run:", err)
+		}
+	})
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+		mine, theirs := net.Pipe()
+		g.ServeConn(theirs)
+		return mine, nil
+	}}}
 }
 
 // h2cClient speaks HTTP/2 without TLS to the gateway.
@@ -214,7 +236,7 @@ func TestHTTP1StreamsBothWays(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: h.localhost\r\nTransfer-Encoding: chunked\r\nTrailer: Sum\r\n\r\n4\r\none\n\r\n")
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
@@ -305,7 +327,7 @@ func TestContinueIsPassedOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(time.Minute))
 		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: h.localhost\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n", path)
 		br := bufio.NewReader(conn)
 		res, err := http.ReadResponse(br, nil)
@@ -343,7 +365,7 @@ func TestEarlyHints(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h.localhost\r\n\r\n")
 	br := bufio.NewReader(conn)
 	for _, want := range []int{103, 200} {
@@ -560,7 +582,7 @@ func TestPolicyOfRule(t *testing.T) {
 // waitFor waits until a condition that another goroutine brings about holds.
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

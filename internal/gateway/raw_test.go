@@ -183,7 +183,7 @@ func converse(t *testing.T, addr, raw string) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	go io.WriteString(conn, raw)
 	var answers []string
 	br := bufio.NewReader(conn)
@@ -218,7 +218,7 @@ func TestSilentClientsAreClosed(t *testing.T) {
 		}
 		defer conn.Close()
 		io.WriteString(conn, part)
-		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(time.Minute))
 		if _, err := io.Copy(io.Discard, conn); err != nil {
 			t.Errorf("after %q the connection stays open: %v", part, err)
 		}
@@ -236,7 +236,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		conn.SetDeadline(time.Now().Add(time.Minute))
 		io.WriteString(conn, request)
 		_, err = http.ReadResponse(bufio.NewReader(conn), nil)
 		return conn, err == nil

@@ -75,7 +75,7 @@ func TestWhatHasComeIsPassedOn(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(10 * time.Second))
+			conn.SetDeadline(time.Now().Add(time.Minute))
 			io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 			var res *http.Response
 			for n, s := range steps {

@@ -43,7 +43,7 @@ func (g *Gateway) endLasting(ctx context.Context) {
 	if g.cfg.Outlived == nil || !g.cfg.Outlived() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*partTime)
+	ctx, cancel := context.WithTimeout(ctx, 2*g.lasting.partTime)
 	defer cancel()
 	g.lasting.end(ctx)
 }

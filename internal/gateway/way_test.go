@@ -157,8 +157,9 @@ func TestClosedConnectionIsNotUsed(t *testing.T) {
 
 func TestSenderGivesUp(t *testing.T) {
 	onBothWays(t, func(t *testing.T, open func(func(context.Context) (net.Conn, error)) way) {
-		gone := make(chan struct{}, 1)
+		came, gone := make(chan struct{}, 2), make(chan struct{}, 1)
 		in := app(t, "a", func(w http.ResponseWriter, r *http.Request) {
+			came <- struct{}{}
 			if r.Method == "PUT" { // gives up while the body comes
 				io.WriteString(w, "begun")
 				w.(http.Flusher).Flush()
@@ -172,7 +173,10 @@ func TestSenderGivesUp(t *testing.T) {
 		for _, method := range []string{"GET", "PUT"} {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			if method == "GET" {
-				time.AfterFunc(10*time.Millisecond, func() { cancel(enough) })
+				go func() {
+					<-came
+					cancel(enough)
+				}()
 			}
 			res, err := w.send(request(ctx, method, nil, 0), &noted{})
 			if method == "PUT" && err == nil {
