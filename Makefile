@@ -11,6 +11,9 @@ PREFIX    ?= /usr/local
 CHURN     ?= 200000
 RERUN     ?= 0
 
+# What the tests of one package may take. The end-to-end tests take five minutes on two quiet cores, and each of them bounds its own waits.
+TIMEOUT   ?= 30m
+
 # Everything is compiled as the shipped program is, so that its dependencies are compiled once, which takes minutes, and not once more for the tests.
 export CGO_ENABLED ?= 0
 export GOFLAGS := $(strip $(filter-out -trimpath,$(shell $(GO) env GOFLAGS)) -trimpath)
@@ -20,8 +23,8 @@ export GOFLAGS := $(strip $(filter-out -trimpath,$(shell $(GO) env GOFLAGS)) -tr
 gotest = $(if $(filter-out 0,$(RERUN)),\
 	$(GO) build -modfile=tools/go.mod -o bin/gotestsum gotest.tools/gotestsum && bin/gotestsum --hide-summary=skipped \
 	--rerun-fails=$(RERUN) --rerun-fails-max-failures=3 --rerun-fails-run-root-test --rerun-fails-abort-on-data-race \
-	--rerun-fails-report=bin/reruns.txt --post-run-command='scripts/reruns bin/reruns.txt' --packages='$(1)' -- $(2),\
-	$(GO) test $(2) $(1))
+	--rerun-fails-report=bin/reruns.txt --post-run-command='scripts/reruns bin/reruns.txt' --packages='$(1)' -- -timeout $(TIMEOUT) $(2),\
+	$(GO) test -timeout $(TIMEOUT) $(2) $(1))
 
 .PHONY: help
 help: ## list the targets
@@ -91,7 +94,7 @@ race: setup ## run the unit tests with the race detector
 
 .PHONY: e2e
 e2e: setup ## run only the end-to-end tests, through the real binary and the real kubectl
-	$(GO) test -count=1 -run '$(RUN)' ./test/...
+	$(GO) test -count=1 -timeout $(TIMEOUT) -run '$(RUN)' ./test/...
 
 .PHONY: conformance-registry
 conformance-registry: ## hold the registry to the conformance program of the OCI distribution specification, and to crane and podman
@@ -213,7 +216,7 @@ tidy: ## tidy go.mod
 
 .PHONY: cover
 cover: ## write coverage.out and print the total
-	$(GO) test -coverprofile=coverage.out -coverpkg=./internal/... ./internal/... ./test/...
+	$(GO) test -timeout $(TIMEOUT) -coverprofile=coverage.out -coverpkg=./internal/... ./internal/... ./test/...
 	$(GO) tool cover -func=coverage.out | tail -1
 
 .PHONY: check
