@@ -239,7 +239,7 @@ func lost(t *testing.T, v *victims, state string) {
 	i := v.all[state]
 	select {
 	case <-i.Done():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("its owner does not end")
 	}
 	// What the helper could still tell before it ended may have come first.

@@ -11,22 +11,22 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/sandbox"
 )
 
-// unready is a probe that says no once the program had time to begin: the state tells the last reason.
-func unready(p sandbox.Probe) *sandbox.Probe {
-	p.Period, p.FailureThreshold = 20*time.Millisecond, 75
-	return &p
+// unready gives a container a readiness probe that says no. It asks only once the program listens: the state tells what it heard first.
+func unready(c *sandbox.Container, p sandbox.Probe) {
+	c.Startup = &sandbox.Probe{TCP: &sandbox.TCPProbe{Port: 8080}, Period: 20 * time.Millisecond, FailureThreshold: 1 << 20}
+	p.Period, p.Timeout = 20*time.Millisecond, time.Minute
+	c.Readiness = &p
 }
 
 func TestProbeHTTP2(t *testing.T) {
 	m := start(t, sandbox.Config{})
-	only2 := func(p *sandbox.Probe) sandbox.Spec {
-		return web(t, func(s *sandbox.Spec) {
-			s.Containers[0].Readiness = p
-			s.Containers[0].Env = append(s.Containers[0].Env, "H2C=1")
-		})
-	}
-	startReady(t, m, only2(&sandbox.Probe{HTTP: &sandbox.HTTPProbe{Port: 8080, Path: "/healthz", H2C: true}}))
-	i := create(t, m, only2(unready(sandbox.Probe{HTTP: &sandbox.HTTPProbe{Port: 8080, Path: "/healthz"}})))
+	only2 := func(s *sandbox.Spec) { s.Containers[0].Env = append(s.Containers[0].Env, "H2C=1") }
+	startReady(t, m, web(t, only2, func(s *sandbox.Spec) {
+		s.Containers[0].Readiness = &sandbox.Probe{HTTP: &sandbox.HTTPProbe{Port: 8080, Path: "/healthz", H2C: true}}
+	}))
+	i := create(t, m, web(t, only2, func(s *sandbox.Spec) {
+		unready(&s.Containers[0], sandbox.Probe{HTTP: &sandbox.HTTPProbe{Port: 8080, Path: "/healthz"}})
+	}))
 	if err := i.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestProbeHTTP2(t *testing.T) {
 		t.Fatal(err)
 	}
 	i = create(t, m, web(t, func(s *sandbox.Spec) {
-		s.Containers[0].Readiness = unready(sandbox.Probe{HTTP: &sandbox.HTTPProbe{Port: 8080, Path: "/healthz", H2C: true}})
+		unready(&s.Containers[0], sandbox.Probe{HTTP: &sandbox.HTTPProbe{Port: 8080, Path: "/healthz", H2C: true}})
 	}))
 	if err := i.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -62,15 +62,20 @@ func TestProbeGRPC(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building the program: %v: %s", err, out)
 	}
-	with := func(p *sandbox.Probe) sandbox.Spec {
+	with := func(change func(*sandbox.Container)) sandbox.Spec {
 		return web(t, func(s *sandbox.Spec) {
-			s.Containers[0].Lowers, s.Containers[0].Args, s.Containers[0].Readiness = []string{root}, []string{"/health"}, p
+			s.Containers[0].Lowers, s.Containers[0].Args = []string{root}, []string{"/health"}
+			change(&s.Containers[0])
 		})
 	}
-	startReady(t, m, with(&sandbox.Probe{GRPC: &sandbox.GRPCProbe{Port: 8080}}))
-	startReady(t, m, with(&sandbox.Probe{GRPC: &sandbox.GRPCProbe{Port: 8080, Service: "good"}, Period: 20 * time.Millisecond}))
+	for _, p := range []sandbox.Probe{
+		{GRPC: &sandbox.GRPCProbe{Port: 8080}},
+		{GRPC: &sandbox.GRPCProbe{Port: 8080, Service: "good"}, Period: 20 * time.Millisecond},
+	} {
+		startReady(t, m, with(func(c *sandbox.Container) { c.Readiness = &p }))
+	}
 	for service, want := range map[string]string{"bad": "NOT_SERVING", "unknown": "NotFound"} {
-		i := create(t, m, with(unready(sandbox.Probe{GRPC: &sandbox.GRPCProbe{Port: 8080, Service: service}})))
+		i := create(t, m, with(func(c *sandbox.Container) { unready(c, sandbox.Probe{GRPC: &sandbox.GRPCProbe{Port: 8080, Service: service}}) }))
 		if err := i.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +83,7 @@ func TestProbeGRPC(t *testing.T) {
 	}
 	// A server that does not speak gRPC.
 	i := create(t, m, web(t, func(s *sandbox.Spec) {
-		s.Containers[0].Readiness = unready(sandbox.Probe{GRPC: &sandbox.GRPCProbe{Port: 8080}})
+		unready(&s.Containers[0], sandbox.Probe{GRPC: &sandbox.GRPCProbe{Port: 8080}})
 	}))
 	if err := i.Start(t.Context()); err != nil {
 		t.Fatal(err)

@@ -161,7 +161,7 @@ func startReady(t testing.TB, m *testManager, s sandbox.Spec) *sandbox.Instance 
 
 func ready(t testing.TB, i *sandbox.Instance) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := i.WaitReady(ctx); err != nil {
 		t.Fatalf("not ready: %v; state %+v", err, i.State())
@@ -173,7 +173,7 @@ func until(t testing.TB, i *sandbox.Instance, what string, ok func(sandbox.State
 	t.Helper()
 	states, stop := i.Subscribe()
 	defer stop()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case s := <-states:
@@ -188,7 +188,7 @@ func until(t testing.TB, i *sandbox.Instance, what string, ok func(sandbox.State
 
 func get(t testing.TB, i *sandbox.Instance, path string) (string, error) {
 	t.Helper()
-	client := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
+	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return i.Dial(ctx, 8080) },
 	}}
