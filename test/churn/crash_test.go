@@ -22,7 +22,7 @@ func TestCrash(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	h := newHost(program(t), t.TempDir())
-	h.Env = append(h.Env, "FAIRLEAD_KEEP_INSTANCES=false", "FAIRLEAD_HOLD_PORTS=3s") // a crash asks nobody
+	h.Env = append(h.Env, "FAIRLEAD_KEEP_INSTANCES=false", "FAIRLEAD_HOLD_PORTS=2m") // a crash asks nobody
 	ok := func(doing string, err error) {
 		t.Helper()
 		if err != nil {
@@ -54,6 +54,7 @@ func TestCrash(t *testing.T) {
 	late := make(chan error, 1)
 	c := l.open(l)
 	go func() { late <- c.request() }()
+	h.Env = append(h.Env, "FAIRLEAD_HOLD_PORTS=3s") // for the crash of the next one, which nobody follows
 	ok("starting again", h.Start(ctx))
 	ok("a request that came between two daemons", <-late)
 	sent(500)

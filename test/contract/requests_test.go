@@ -96,18 +96,18 @@ func holdsTimeout(t *testing.T, h *house) {
 }
 
 func holdsLateWhole(t *testing.T, h *house) {
-	h.ready(t, h.service("begun", timeout(2)))
-	if got := h.ask(t, "begun", "/slow?then=3s"); got != "begun done" {
+	h.ready(t, h.service("begun", timeout(5)))
+	if got := h.ask(t, "begun", "/slow?then=6s"); got != "begun done" {
 		t.Errorf("got %q", got)
 	}
 }
 
 func holdsStartTimeout(t *testing.T, h *house) {
-	h.ready(t, h.service("starting", timeout(30), func(s *v1.Service) { s.Spec.Template.Spec.ResponseStartTimeoutSeconds = pointer(int64(2)) }))
+	h.ready(t, h.service("starting", timeout(30), func(s *v1.Service) { s.Spec.Template.Spec.ResponseStartTimeoutSeconds = pointer(int64(5)) }))
 	if status, body, err := h.send(t.Context(), h.host("starting"), "/slow?first=20s"); err != nil || status != http.StatusGatewayTimeout {
 		t.Errorf("%d %q %v, want 504", status, body, err)
 	}
-	if got := h.ask(t, "starting", "/slow?then=3s"); got != "begun done" {
+	if got := h.ask(t, "starting", "/slow?then=6s"); got != "begun done" {
 		t.Errorf("got %q", got)
 	}
 }

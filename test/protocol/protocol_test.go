@@ -66,8 +66,13 @@ func deploy(t *testing.T, h *realdaemon.Host, image string, port corev1.Containe
 		s := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		s.Spec.Template.Annotations = map[string]string{"autoscaling.knative.dev/initial-scale": "0"}
 		s.Spec.Template.Spec.Containers = []corev1.Container{{Image: image, Ports: []corev1.ContainerPort{port}}}
-		if _, err := services.Create(ctx, s, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
+		var refused error // where it is not yet known that services may begin at zero
+		err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+			_, refused = services.Create(ctx, s, metav1.CreateOptions{})
+			return refused == nil, nil
+		})
+		if err != nil {
+			t.Fatalf("service %s: %v: %v", name, err, refused)
 		}
 	}
 	for _, name := range names {
