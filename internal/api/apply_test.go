@@ -117,7 +117,7 @@ func TestWatch(t *testing.T) {
 		select {
 		case e := <-watching.ResultChan():
 			return e
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("nothing came")
 			return watch.Event{}
 		}

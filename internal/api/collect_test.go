@@ -42,7 +42,7 @@ func widget(name string, owners ...metav1.OwnerReference) *unstructured.Unstruct
 // eventually waits until check holds.
 func eventually(t testing.TB, what string, check func(ctx context.Context) (bool, error)) {
 	t.Helper()
-	if err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, 20*time.Second, true, check); err != nil {
+	if err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, check); err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
 }

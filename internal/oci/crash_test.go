@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 // line for each image it has pulled.
 func crashing(dir, from string) error {
 	s, err := oci.New(oci.Config{
-		Dir: dir, Hosts: []string{"own.test"}, GracePeriod: 300 * time.Millisecond, CollectEvery: 20 * time.Millisecond,
+		Dir: dir, Hosts: []string{"own.test"}, GracePeriod: 5 * time.Second, CollectEvery: 20 * time.Millisecond,
 		Roots:   func(context.Context) ([]digest.Digest, error) { return nil, nil },
 		Remotes: oci.Remotes{AuthFiles: []string{}},
 	})

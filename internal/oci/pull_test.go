@@ -328,7 +328,7 @@ func TestMirrorsAndAliases(t *testing.T) {
 
 func TestUnreachableSaysSoAtOnce(t *testing.T) {
 	s := open(t, oci.Config{})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for _, reference := range []string{"registry.invalid/app", "127.0.0.1:1/app"} {
 		if _, err := s.Resolve(ctx, oci.ResolveRequest{Reference: reference}); !errors.Is(err, oci.ErrUnreachable) {

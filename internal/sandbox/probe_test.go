@@ -75,7 +75,9 @@ func TestProbeGRPC(t *testing.T) {
 		startReady(t, m, with(func(c *sandbox.Container) { c.Readiness = &p }))
 	}
 	for service, want := range map[string]string{"bad": "NOT_SERVING", "unknown": "NotFound"} {
-		i := create(t, m, with(func(c *sandbox.Container) { unready(c, sandbox.Probe{GRPC: &sandbox.GRPCProbe{Port: 8080, Service: service}}) }))
+		i := create(t, m, with(func(c *sandbox.Container) {
+			unready(c, sandbox.Probe{GRPC: &sandbox.GRPCProbe{Port: 8080, Service: service}})
+		}))
 		if err := i.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
