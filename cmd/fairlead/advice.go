@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"strings"
 	"syscall"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/fairlead-dev/fairlead/internal/build"
 )
@@ -30,6 +32,8 @@ func advice(command string, err error) string {
 		return "a path that can be written"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "fairlead serve: the daemon has ended; its log says why"
+	case disconnected(err):
+		return "again, or fairlead serve where the daemon has ended; its log says why"
 	case errors.Is(err, fs.ErrNotExist):
 		return "the path of a file that is there"
 	case errors.Is(err, fs.ErrPermission):
@@ -43,6 +47,16 @@ func advice(command string, err error) string {
 		return "a network, or an image that this machine has: fairlead image list"
 	}
 	return apiAdvice(err)
+}
+
+// disconnected tells an error that says no more than that a connection ended: the daemon does, or another takes over from it.
+func disconnected(err error) bool {
+	for _, end := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return err != nil && utilnet.IsHTTP2ConnectionLost(err)
 }
 
 // apiAdvice goes by what the API answered.

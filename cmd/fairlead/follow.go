@@ -58,6 +58,17 @@ func (c *client) followLogs(ctx context.Context, query logQuery, out io.Writer) 
 	return nil
 }
 
+// whileDisconnected does something again while all that is known is that a connection ended, for as long as a daemon may be away.
+func whileDisconnected(ctx context.Context, do func() error) error {
+	for begin := time.Now(); ; {
+		err := do()
+		if !disconnected(err) || time.Since(begin) >= daemonAway || ctx.Err() != nil {
+			return err
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
 // pause waits, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
@@ -98,7 +109,11 @@ func (d *followed) passed(at time.Time) {
 // begin prints what is there, where history is wanted, and otherwise notes what is gone, so that it is not shown.
 func (f *follower) begin(ctx context.Context) error {
 	if !f.query.history {
-		gone, err := f.client.endedPods(ctx, f.query)
+		var gone []corev1.Pod
+		err := whileDisconnected(ctx, func() (err error) {
+			gone, err = f.client.endedPods(ctx, f.query)
+			return err
+		})
 		for i := range gone {
 			for _, source := range f.query.sources(&gone[i]) {
 				f.logs[source] = &followed{reading: true}
@@ -106,7 +121,11 @@ func (f *follower) begin(ctx context.Context) error {
 		}
 		return err
 	}
-	pods, _, err := f.client.loggedPods(ctx, f.query)
+	var pods []corev1.Pod
+	err := whileDisconnected(ctx, func() (err error) {
+		pods, _, err = f.client.loggedPods(ctx, f.query)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -255,11 +255,18 @@ func (r *runner) remove(ctx context.Context, s *session, service *servingv1.Serv
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	foreground := metav1.DeletePropagationForeground
-	err := s.serving.ServingV1().Services(service.Namespace).Delete(ctx, service.Name, metav1.DeleteOptions{
-		PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &service.UID},
+	gone := false
+	err := whileDisconnected(ctx, func() error {
+		err := s.serving.ServingV1().Services(service.Namespace).Delete(ctx, service.Name, metav1.DeleteOptions{
+			PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &service.UID},
+		})
+		if gone = errors.Is(err, syscall.ECONNREFUSED); gone {
+			return nil
+		}
+		return err
 	})
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case gone:
 		r.term.note("fairlead: the daemon is gone: service %s comes back with it; then: fairlead delete %s", service.Name, service.Name)
 		return
 	case err != nil && !apierrors.IsNotFound(err):
