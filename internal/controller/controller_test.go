@@ -2,7 +2,9 @@ package controller_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -30,6 +32,7 @@ func TestServing(t *testing.T) {
 		"a missing image is told":         testMissingImage,
 		"images behind a login":           testPullSecrets,
 		"a deleted pod is replaced":       testPodDeleted,
+		"a deleted revision comes back":  testRevisionDeleted,
 		"files follow their ConfigMap":    testFilesFollow,
 		"a service calls another":         testCall,
 		"allow-from":                      testAllowFrom,
@@ -407,6 +410,45 @@ func testCollect(t *testing.T, h *house) {
 			t.Error(err)
 		}
 	}
+}
+
+// testRevisionDeleted deletes the revision that has all traffic: its configuration makes it anew, and that one answers, also while a request
+// to the one before is not finished.
+func testRevisionDeleted(t *testing.T, h *house) {
+	h.ready(t, h.service("again", "back"))
+	revisions := h.serving.ServingV1().Revisions("default")
+	first, err := revisions.Get(t.Context(), "again-00001", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asking, stop := context.WithCancel(t.Context())
+	var slow sync.WaitGroup
+	slow.Go(func() { h.get(asking, host("again"), "/sleep?for=1h") }) //nolint:errcheck // it is cut off
+	defer slow.Wait()
+	defer stop()
+	eventually(t, "a slow request", func(context.Context) error {
+		answer, err := http.Get("http://" + h.Addresses().Metrics + "/metrics")
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		metrics, err := io.ReadAll(answer.Body)
+		if err == nil && !strings.Contains(string(metrics), `inflight_requests{namespace="default",revision="again-00001",service="again"} 1`) {
+			err = errors.New("none is in flight")
+		}
+		return err
+	})
+	if err := revisions.Delete(t.Context(), "again-00001", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "another revision of the name", func(ctx context.Context) error {
+		rev, err := revisions.Get(ctx, "again-00001", metav1.GetOptions{})
+		if err == nil && (rev.UID == first.UID || !rev.IsReady()) {
+			err = fmt.Errorf("uid %s, conditions %+v", rev.UID, rev.Status.Conditions)
+		}
+		return err
+	})
+	h.expect(t, host("again"), "/", "back again-00001")
 }
 
 // TestAdoption restarts the daemon: the instance goes on running and is taken over.

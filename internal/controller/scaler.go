@@ -53,6 +53,7 @@ type scaler struct {
 	spares   *sparePool               // nil: there is no bound
 	claim    spareClaim               // in spares
 	changed  func(key, time.Duration) // to be told after a while
+	quit     func()                   // the gateway sends nothing here any more, nor will it be told to
 	report   func(*plan, report)
 	log      *slog.Logger
 	now      func() time.Time

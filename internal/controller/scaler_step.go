@@ -24,6 +24,7 @@ func (s *scaler) step(ctx context.Context) time.Duration {
 			s.leave(ctx, i)
 		}
 		s.route()
+		s.quit()
 		return 0
 	}
 	s.measure(ctx, now)

@@ -230,7 +230,7 @@ func idleBench(t *testing.T, annotations map[string]string, change func(*plan)) 
 		key: key{Namespace: "default", Name: "hello-00001"}, backend: "default/hello-00001",
 		kick: make(chan struct{}, 1), woken: make(chan struct{}, 1), events: make(chan event, 64), ended: make(chan struct{}),
 		router: b.load, maker: b.machine, capacity: newCapacity(demand{cpuMillis: 2000, memoryBytes: 1 << 30}), quotas: quota.New(),
-		changed: func(key, time.Duration) {}, report: func(*plan, report) { b.reported.Add(1) },
+		changed: func(key, time.Duration) {}, quit: func() {}, report: func(*plan, report) { b.reported.Add(1) },
 		log: slog.New(slog.DiscardHandler), now: time.Now,
 	}
 	p := testPlan(t, annotations)

@@ -20,7 +20,7 @@ type scalerSet struct {
 	running sync.WaitGroup
 	byName  sync.Map // backend name to *scaler
 
-	mu      sync.Mutex // guards adding and removing, and orphans
+	mu      sync.Mutex // guards adding, and orphans
 	orphans map[string][]adopted
 }
 
@@ -40,7 +40,7 @@ func (s *scalerSet) get(backend string) *scaler {
 }
 
 // plan hands a plan to the revision's scaler, which is started if there is none, and gives what it says of itself;
-// nil is nothing yet.
+// nil is nothing yet. The scaler of an earlier revision of the same name has to quit first: the revision is queued again then.
 func (s *scalerSet) plan(p *plan) *scaleState {
 	k := key{Namespace: p.revision.Namespace, Name: p.revision.Name}
 	backend := backendName(k.Namespace, k.Name)
@@ -50,6 +50,12 @@ func (s *scalerSet) plan(p *plan) *scaleState {
 		if one == nil {
 			return nil
 		}
+	}
+	if one.planned.Load().revision.UID != p.revision.UID {
+		one.retire()
+	}
+	if one.retired.Load() {
+		return nil
 	}
 	if old := one.planned.Load(); old == nil || !samePlan(old, p) {
 		one.setPlan(p)
@@ -75,7 +81,11 @@ func (s *scalerSet) start(k key, p *plan) *scaler {
 		router: s.c.conf.Gateway, maker: s.c.boxes, capacity: s.c.capacity, quotas: s.c.conf.Quotas, spares: s.c.spares,
 		changed: s.c.revisionQueue.addAfter, report: s.c.tell, log: s.c.log, now: s.c.now,
 	}
+	one.quit = func() { s.quit(one) }
 	one.planned.Store(p)
+	if one.router.Stats(backend).Waiting > 0 {
+		one.wake() // nobody was there when they asked
+	}
 	for _, a := range s.orphans[backend] {
 		if a.uid == string(p.revision.UID) {
 			one.adopt(a.identity, a.box, a.box.instance.State(), a.version)
@@ -87,11 +97,16 @@ func (s *scalerSet) start(k key, p *plan) *scaler {
 	s.byName.Store(backend, one)
 	s.running.Go(func() {
 		one.run(*running)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.byName.CompareAndDelete(backend, one)
+		s.quit(one)
 	})
 	return one
+}
+
+// quit makes room for another scaler of the same name, which there may be a revision for already.
+func (s *scalerSet) quit(one *scaler) {
+	if s.byName.CompareAndDelete(one.backend, one) && one.retired.Load() {
+		s.c.revisionQueue.add(one.key)
+	}
 }
 
 // retire stops the instances of a revision that is gone.
