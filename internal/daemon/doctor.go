@@ -59,21 +59,7 @@ type host struct {
 }
 
 func thisHost() host {
-	return host{root: "/", lookPath: lookPath, uid: os.Geteuid(), delegated: os.Geteuid() != 0 && sandbox.DelegatedCgroups()}
-}
-
-// lookPath also finds what an ordinary user's PATH leaves out.
-func lookPath(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path, nil
-	}
-	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
-		if found, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return found, nil
-		}
-	}
-	return "", err
+	return host{root: "/", lookPath: sandbox.LookPath, uid: os.Geteuid(), delegated: os.Geteuid() != 0 && sandbox.DelegatedCgroups()}
 }
 
 func (h host) read(path string) (string, error) {

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -23,11 +24,25 @@ type drivers struct {
 	binaries  map[string]string
 }
 
+// LookPath finds a program as exec.LookPath does, and also where an ordinary user's PATH does not lead: Debian has runc in /usr/sbin.
+func LookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
+		if found, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return found, nil
+		}
+	}
+	return "", err
+}
+
 // findDrivers looks for installed runtimes. The one asked for must be among them.
 func findDrivers(asked string) (drivers, error) {
 	d := drivers{binaries: map[string]string{}}
 	for _, name := range []string{"crun", "runc", "runsc"} {
-		if path, err := exec.LookPath(name); err == nil {
+		if path, err := LookPath(name); err == nil {
 			d.binaries[name] = path
 		}
 	}

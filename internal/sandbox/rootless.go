@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,7 +41,7 @@ func EnterUsers(dir string) error {
 		}
 		env = append(env, holderVariable+"="+strconv.Itoa(pid))
 	}
-	nsenter, err := lookTool("nsenter")
+	nsenter, err := LookPath("nsenter")
 	if err != nil {
 		return err
 	}
@@ -90,7 +89,7 @@ func helperPid(dir string) int {
 
 // holdUsers starts a process that does nothing in a new user namespace with all users this one may have.
 func holdUsers() (pid int, err error) {
-	sleep, err := lookTool("sleep")
+	sleep, err := LookPath("sleep")
 	if err != nil {
 		return 0, err
 	}
@@ -108,7 +107,7 @@ func holdUsers() (pid int, err error) {
 			err = rerr
 			break
 		}
-		path, lerr := lookTool(tool)
+		path, lerr := LookPath(tool)
 		if lerr != nil {
 			err = lerr
 			break
@@ -130,7 +129,7 @@ func holdUsers() (pid int, err error) {
 func RootlessMissing() error {
 	var all []error
 	for tool, pack := range map[string]string{"newuidmap": "uidmap", "newgidmap": "uidmap", "nsenter": "util-linux"} {
-		if _, err := lookTool(tool); err != nil {
+		if _, err := LookPath(tool); err != nil {
 			all = append(all, fmt.Errorf("%s is not installed (apt-get install %s)", tool, pack))
 		}
 	}
@@ -140,18 +139,6 @@ func RootlessMissing() error {
 		}
 	}
 	return errors.Join(all...)
-}
-
-// lookTool also finds what an ordinary user's PATH leaves out.
-func lookTool(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin"} {
-		if err == nil {
-			break
-		}
-		path, err = exec.LookPath(filepath.Join(dir, name))
-	}
-	return path, err
 }
 
 // subordinate reads this user's first range of at least 65535 from /etc/subuid or /etc/subgid.
