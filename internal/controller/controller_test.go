@@ -470,3 +470,28 @@ func TestAdoption(t *testing.T) {
 }
 
 func keepInstances(s *daemon.Settings) { s.KeepInstances = true }
+
+// TestRestartIsNotTold restarts the daemon: a revision that was ready stays so in the API, although its instance is a new one.
+func TestRestartIsNotTold(t *testing.T) {
+	home := t.TempDir()
+	first := newHouseIn(t, home)
+	first.ready(t, first.service("calm", "same"))
+	since := func(h *house) metav1.Time {
+		rev, err := h.serving.ServingV1().Revisions("default").Get(t.Context(), "calm-00001", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !rev.IsReady() {
+			t.Errorf("conditions %+v", rev.Status.Conditions)
+		}
+		return rev.Status.GetCondition(v1.RevisionConditionResourcesAvailable).LastTransitionTime.Inner
+	}
+	before := since(first)
+	first.Stop(t)
+	second := newHouseIn(t, home)
+	second.expect(t, host("calm"), "/", "same calm-00001")
+	eventually(t, "the new instance is told", func(ctx context.Context) error { return second.instances(ctx, "calm-00001", 1) })
+	if after := since(second); !after.Equal(&before) {
+		t.Errorf("the revision was not ready for a moment: since %v, was %v", after, before)
+	}
+}

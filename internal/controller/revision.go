@@ -70,6 +70,9 @@ func (c *Controller) makeRevision(ctx context.Context, rev *v1.Revision) error {
 	}
 	p := c.makePlan(rev)
 	state := c.scalers.plan(p)
+	if state == nil && p.initialized {
+		return nil // an earlier daemon has proved it, and what it said stands until the scaler says otherwise
+	}
 	if state == nil {
 		rev.Status.MarkResourcesAvailableUnknown(v1.ReasonDeploying, "")
 		rev.Status.MarkContainerHealthyUnknown(v1.ReasonDeploying, "")
