@@ -33,7 +33,7 @@ func newDownCommand(term *terminal) *cobra.Command {
 			}
 			var p *project.Project
 			if kind != project.Manifests {
-				if p, err = project.Load(cmd.Context(), kind, file, target.namespace); err != nil {
+				if p, err = loadProject(cmd.Context(), kind, file, target.namespace); err != nil {
 					return err
 				}
 			}
@@ -64,7 +64,7 @@ func newDownCommand(term *terminal) *cobra.Command {
 	}
 	target.addTo(cmd.Flags())
 	cmd.Flags().StringVarP(&path, "file", "f", ".", "file, or folder with one")
-	cmd.Flags().BoolVar(&volumes, "volumes", false, "delete named volumes and their data too")
+	cmd.Flags().BoolVarP(&volumes, "volumes", "v", false, "delete named volumes and their data too")
 	return cmd
 }
 

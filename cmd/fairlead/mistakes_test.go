@@ -29,7 +29,7 @@ func mistakes() map[string][]mistake {
 		"deploy":       {{".", 1, noDaemon}, {". --name hello-", 2, "does not end with a dash"}, {". --concurrency -1", 2, "concurrency"}, {". --wait soon", 2, "soon"}, {". --wait -1s", 2, "negative"}},
 		"build":        {{".", 1, noDaemon}, {"a b", 2, "argument"}, {". --explain -o xml", 2, "xml"}, {"static --package x", 2, "static builder"}, {"nowhere --explain", 1, "nowhere"}, {". --name Hello", 2, "--name hello"}},
 		"dev":          {{"a b", 2, "argument"}, {". --name 1", 2, "begins with a letter"}, {"static --package x", 2, "static builder"}, {"nowhere", 2, "nowhere"}},
-		"up":           {{"-d -f nowhere", 2, "nowhere"}, {"-d --wait -1s", 2, "negative"}, {"-d -f bare", 1, "there is no compose.yaml"}, {"-d -f compose.yaml", 1, "imagee"}, {"x", 2, "takes 0 arguments"}},
+		"up":           {{"-d -f nowhere", 2, "nowhere"}, {"-d --wait -1s", 2, "negative"}, {"-d -f bare", 1, "there is no compose.yaml"}, {"-d -f compose.yaml", 1, "compose.yaml:1: services.a.imagee is not a key"}, {"x", 2, "takes 0 arguments"}},
 		"down":         {{"-f nowhere", 2, "nowhere"}, {"x", 2, "takes 0 arguments"}},
 		"list":         {{"", 1, noDaemon}, {"x", 2, "takes 0 arguments"}, {"-o xml", 2, "xml"}},
 		"revisions":    {{"", 1, noDaemon}, {"a b", 2, "takes"}, {"-o xml", 2, "xml"}},

@@ -74,7 +74,7 @@ func (u *upper) run(cmd *cobra.Command) (err error) {
 	}
 	var p *project.Project
 	if kind != project.Manifests {
-		if p, err = project.Load(ctx, kind, file, u.target.namespace); err != nil {
+		if p, err = loadProject(ctx, kind, file, u.target.namespace); err != nil {
 			return err
 		}
 		for _, note := range p.Notes {
@@ -116,6 +116,9 @@ func (u *upper) project(ctx context.Context, p *project.Project) error {
 	}
 	existed, err := u.session.projectExists(ctx, u.target.namespace, p.Name)
 	if err != nil {
+		return err
+	}
+	if err := u.checkNames(ctx, p); err != nil {
 		return err
 	}
 	if err := u.checkPorts(ctx, p); err != nil {

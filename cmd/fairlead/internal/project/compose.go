@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func loadCompose(ctx context.Context, file, namespace string) (*Project, error) 
 	}
 	from, err := options.LoadProject(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, cmp.Or(unknownKey(file, err), fmt.Errorf("%s: %w", file, err))
 	}
 	doc, err := readDocument(file)
 	if err != nil {
@@ -60,6 +61,21 @@ func loadCompose(ctx context.Context, file, namespace string) (*Project, error) 
 		c.Workloads = append(c.Workloads, *w)
 	}
 	return c.Project, nil
+}
+
+var falseSchema = regexp.MustCompile(`: (\S+) false schema$`)
+
+// unknownKey says where a key is that no Compose file has, of which the library says "false schema"; nil if err is about something else.
+func unknownKey(file string, err error) error {
+	found := falseSchema.FindStringSubmatch(err.Error())
+	if found == nil {
+		return nil
+	}
+	doc, err := readDocument(file)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s:%d: %s is not a key of Compose files", file, doc.line(strings.Split(found[1], ".")...), found[1])
 }
 
 // note says something about a place below a service.
