@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"io/fs"
@@ -34,6 +35,8 @@ func advice(command string, err error) string {
 		return "fairlead serve: the daemon has ended; its log says why"
 	case disconnected(err):
 		return "again, or fairlead serve where the daemon has ended; its log says why"
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return "--home or --kubeconfig of the daemon that answers there: it is another one than this kubeconfig is of"
 	case errors.Is(err, fs.ErrNotExist):
 		return "the path of a file that is there"
 	case errors.Is(err, fs.ErrPermission):
@@ -43,8 +46,11 @@ func advice(command string, err error) string {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "again; fairlead doctor says whether the machine has what is needed"
 	}
-	if strings.Contains(err.Error(), "registry cannot be reached") { // told by our registry, in words only
+	switch text := err.Error(); { // told by our registry, in words only
+	case strings.Contains(text, "registry cannot be reached"):
 		return "a network, or an image that this machine has: fairlead image list"
+	case strings.Contains(text, syscall.ENOSPC.Error()):
+		return "fairlead image prune, or more space on the disk"
 	}
 	return apiAdvice(err)
 }

@@ -3,11 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -101,6 +105,21 @@ func TestAdviceOnBrokenConnections(t *testing.T) {
 	for _, end := range []error{syscall.ECONNREFUSED, &net.OpError{Op: "read", Err: syscall.ECONNRESET}, io.EOF, fmt.Errorf("reading: %w", io.ErrUnexpectedEOF)} {
 		if got := advice("fairlead logs", fmt.Errorf("follow the logs: %w", end)); !strings.Contains(got, "fairlead serve") {
 			t.Errorf("%v: try: %s", end, got)
+		}
+	}
+}
+
+// TestAdviceByWords: what only the text of an error tells, or the kind of one deep in it.
+func TestAdviceByWords(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		says string
+	}{
+		{errors.New("push x: PATCH y: DENIED: upload to x after 5 bytes: write z: no space left on device"), "image prune"},
+		{fmt.Errorf("the API is not ready: %w", &url.Error{Op: "Get", Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}), "--home"},
+	} {
+		if got := advice("fairlead deploy", tt.err); !strings.Contains(got, tt.says) {
+			t.Errorf("%v: try: %s", tt.err, got)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func TestServing(t *testing.T) {
 		"a missing image is told":         testMissingImage,
 		"images behind a login":           testPullSecrets,
 		"a deleted pod is replaced":       testPodDeleted,
-		"a deleted revision comes back":  testRevisionDeleted,
+		"a deleted revision comes back":   testRevisionDeleted,
 		"files follow their ConfigMap":    testFilesFollow,
 		"a service calls another":         testCall,
 		"allow-from":                      testAllowFrom,

@@ -158,6 +158,31 @@ func TestSizeLimit(t *testing.T) {
 	}
 }
 
+// TestFullKeepsNothing: an upload that finds no more room is gone with its refusal, and takes none from others.
+func TestFullKeepsNothing(t *testing.T) {
+	s := open(t, oci.Config{SizeLimitBytes: 100})
+	base := "http://" + serve(t, s)
+	ask := func(method, path, body string) *http.Response {
+		r, err := http.NewRequestWithContext(t.Context(), method, base+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res
+	}
+	begun := ask(http.MethodPost, "/v2/x/blobs/uploads/", "").Header.Get("Location")
+	if res := ask(http.MethodPatch, begun, strings.Repeat("x", 200)); res.StatusCode != http.StatusInsufficientStorage {
+		t.Errorf("too much: %s", res.Status)
+	}
+	if res := ask(http.MethodGet, begun, ""); res.StatusCode != http.StatusNotFound {
+		t.Errorf("the upload afterwards: %s", res.Status)
+	}
+}
+
 // TestWebPagesMayNotChangeImages sends what a browser sends for a page of somebody else.
 func TestWebPagesMayNotChangeImages(t *testing.T) {
 	s := open(t, oci.Config{})

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -182,6 +183,9 @@ func (s *Store) receive(w http.ResponseWriter, r *http.Request, u *upload) bool 
 		s.log.Debug("upload cut off", "err", err)
 		s.refuse(w, http.StatusBadRequest, codeSizeInvalid, err)
 	default:
+		if errors.Is(err, ErrFull) || errors.Is(err, syscall.ENOSPC) {
+			s.uploads.cancel(u) // what came of it takes the last space from all others, and the store of objects may be among them
+		}
 		s.answer(w, err, codeBlobUploadUnknown)
 	}
 	return false
