@@ -16,6 +16,17 @@ const (
 	groupHost    = "host"
 )
 
+// nearest is the command that is most like a word which is none, or help.
+func nearest(cmd *cobra.Command, word string) string {
+	for mistakes := 1; mistakes <= 2 && word != ""; mistakes++ {
+		cmd.SuggestionsMinimumDistance = mistakes
+		if near := cmd.SuggestionsFor(word); len(near) > 0 {
+			return near[0]
+		}
+	}
+	return "help"
+}
+
 func newRootCommand(term *terminal) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "fairlead",
@@ -31,14 +42,10 @@ func newRootCommand(term *terminal) *cobra.Command {
 				return cmd.Help()
 			}
 			err := usagef("unknown command %q", args[0])
-			if near := cmd.SuggestionsFor(args[0]); args[0] != "" && len(near) > 0 {
-				return withTry(err, "fairlead %s", near[0])
-			}
-			return withTry(err, "fairlead help")
+			return withTry(err, "fairlead %s", nearest(cmd, args[0]))
 		},
 	}
 	root.PersistentPreRunE = refuseEmpty
-	root.SuggestionsMinimumDistance = 2
 	root.SetIn(term.in)
 	root.SetOut(term.out)
 	root.SetErr(term.err)
