@@ -16,7 +16,7 @@ import (
 func TestListensElsewhere(t *testing.T) {
 	h := newHouse(t)
 	const what = "nothing listens on port 8080; the program listens on port 3000"
-	h.create(t, h.service("stray", "hi", annotated("serving.knative.dev/progress-deadline", "6s"), func(s *v1.Service) {
+	h.create(t, h.service("stray", "hi", annotated("serving.knative.dev/progress-deadline", "15s"), func(s *v1.Service) {
 		c := &s.Spec.Template.Spec.Containers[0]
 		c.Env = append(c.Env, corev1.EnvVar{Name: "LISTEN", Value: "3000"})
 	}))
