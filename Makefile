@@ -239,6 +239,10 @@ bench-dev: build ## measure how long fairlead dev takes from an edit to the new 
 bench-wake: build ## measure the wake of 1, 5, 25 and 100 services at zero
 	$(GO) run ./test/benchwake -binary bin/fairlead
 
+.PHONY: bench-marks
+bench-marks: build ## measure what Knative's own performance programs measure, with their limits: steady load, from zero, rollouts (as root)
+	$(GO) run ./test/marks -binary bin/fairlead
+
 SCALE ?= 40,1000
 .PHONY: bench-scale
 bench-scale: build ## measure waking among 40, 1,000 and 10,000 services (SCALE), and memory and processor time at rest (as root)
