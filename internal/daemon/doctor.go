@@ -87,6 +87,7 @@ func Doctor(ctx context.Context, s *Settings) []Finding {
 		{"network", h.checkNetwork},
 		{"user namespaces", func() []Finding { return h.checkUserNamespaces(s.UserNamespaces) }},
 		{"rootless", h.checkRootless},
+		{"files", func() []Finding { return checkFiles(s) }},
 		{"disk", func() []Finding { return checkDisk(s.Home) }},
 		{"ports", func() []Finding { return checkPorts(ctx, s) }},
 	}

@@ -42,6 +42,8 @@ type Settings struct {
 	// before it take.
 	AuditLog      string
 	AuditLogLimit int64
+	// MaxConnections is how many connections of clients the gateway takes at the same time; 0 is a number for the files this process may open.
+	MaxConnections int
 	// Drain is how long requests in flight may take to finish when the daemon stops.
 	Drain time.Duration
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
@@ -121,6 +123,7 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 	flags.DurationVar(&s.EventTTL, "event-ttl", s.EventTTL, "how long events are kept")
 	flags.StringVar(&s.AuditLog, "audit-log", s.AuditLog, "file that gets a line of JSON for each request to the API (audit.k8s.io/v1, level Metadata)")
 	flags.Int64Var(&s.AuditLogLimit, "audit-log-limit", s.AuditLogLimit, "most bytes the audit log may take, with the three files before the present one")
+	flags.IntVar(&s.MaxConnections, "max-connections", s.MaxConnections, "connections of clients that the gateway takes at the same time; 0 is a number for the files that the daemon may open, 16384 at most")
 	flags.DurationVar(&s.Drain, "drain", s.Drain, "how long requests in flight may take when the daemon stops")
 	flags.StringVar(&s.LogLevel, "log-level", s.LogLevel, "debug, info, warn or error")
 	flags.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
@@ -278,6 +281,9 @@ func (s *Settings) validate() error {
 	}
 	if s.AuditLogLimit < 1<<20 {
 		return fmt.Errorf("setting audit-log-limit: %d bytes is too little, the least is %d", s.AuditLogLimit, 1<<20)
+	}
+	if s.MaxConnections < 0 {
+		return fmt.Errorf("setting max-connections: %d is not a number of connections; 0 lets the daemon choose one", s.MaxConnections)
 	}
 	if s.HoldPorts < 0 {
 		return fmt.Errorf("setting hold-ports: %v is negative", s.HoldPorts)

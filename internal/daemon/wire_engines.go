@@ -82,13 +82,31 @@ func (w *wiring) wireGateway() error {
 		return err
 	}
 	w.parts.add("request log", shortDrain, w.requests.run)
+	most, err := w.connections()
+	if err != nil {
+		return err
+	}
 	w.gateway, err = gateway.New(gateway.Config{
 		HTTPListeners: []net.Listener{plain}, HTTPSListeners: []net.Listener{secure},
 		TLS: gateway.TLS{Dir: w.path("gateway"), ACME: account}, Wake: w.waker.wake, OnWake: w.waker.woke,
-		RequestLog: w.requests.take, DrainTimeout: w.settings.Drain, Leaving: w.leaving, PassOn: w.passOn, Outlived: w.keep.Load,
+		MaxConnections: most, RequestLog: w.requests.take, DrainTimeout: w.settings.Drain, Leaving: w.leaving, PassOn: w.passOn, Outlived: w.keep.Load,
 		Logger: w.logger.With("component", "gateway"), Registerer: w.registry,
 	})
 	return err
+}
+
+// connections is how many of clients the gateway takes at the same time.
+func (w *wiring) connections() (int, error) {
+	files, err := fileLimit()
+	if err != nil {
+		return 0, err
+	}
+	most, err := w.settings.maxConnections(files)
+	if err == nil && w.settings.MaxConnections == 0 && most < connectionsAtMost {
+		w.logger.Info("the gateway takes fewer connections at the same time than it could with more open files", "component", "gateway",
+			"connections", most, "files", files, "try", moreFiles)
+	}
+	return most, err
 }
 
 // leaving lets the next daemon take what instances call from now on.

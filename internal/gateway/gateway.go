@@ -61,25 +61,26 @@ type Config struct {
 
 // Gateway is the way of requests to instances. It is safe for concurrent use.
 type Gateway struct {
-	cfg       Config
-	log       *slog.Logger
-	metrics   *metrics
-	upgrader  *httputil.ReverseProxy
-	buffers   buffers // that bodies are copied through
-	server    *http.Server
-	plain     []net.Listener
-	secure    []net.Listener
-	certs     *certificates // nil without HTTPS
-	httpsPort int
-	open      atomic.Int64 // connections from clients
-	leaving   atomic.Bool  // the end has begun
-	conns     connections  // from clients
-	connsIn   connections  // from instances
-	lasting   lastingSet   // out of upgrades, in either
-	routes    atomic.Pointer[routes]
-	inside    *handover
-	passed    *handover // connections of clients that another gateway had
-	insideSrv *http.Server
+	cfg        Config
+	log        *slog.Logger
+	metrics    *metrics
+	upgrader   *httputil.ReverseProxy
+	buffers    buffers // that bodies are copied through
+	server     *http.Server
+	plain      []net.Listener
+	secure     []net.Listener
+	certs      *certificates // nil without HTTPS
+	httpsPort  int
+	open       atomic.Int64 // connections from clients
+	turnedSaid atomic.Int64 // when the log said last that some were turned away, in nanoseconds since 1970
+	leaving    atomic.Bool  // the end has begun
+	conns      connections  // from clients
+	connsIn    connections  // from instances
+	lasting    lastingSet   // out of upgrades, in either
+	routes     atomic.Pointer[routes]
+	inside     *handover
+	passed     *handover // connections of clients that another gateway had
+	insideSrv  *http.Server
 
 	applying sync.Mutex // held by Apply and Amend from beginning to end; may be held while taking one of the two below
 	ledger   *ledger    // guarded by applying

@@ -105,11 +105,24 @@ func (b *bounded) Accept() (net.Conn, error) {
 		}
 		if b.g.open.Add(1) > int64(b.g.cfg.MaxConnections) {
 			b.g.open.Add(-1)
-			b.g.metrics.turned.Inc()
-			conn.Close()
+			b.g.turnAway(conn)
 			continue
 		}
 		return b.g.welcome(conn, b.name), nil
+	}
+}
+
+// turnedEvery is how often the log says that connections are turned away.
+const turnedEvery = time.Minute
+
+// turnAway closes a connection that is one too many.
+func (g *Gateway) turnAway(conn net.Conn) {
+	conn.Close()
+	g.metrics.turned.Inc()
+	now, said := time.Now().UnixNano(), g.turnedSaid.Load()
+	if (said == 0 || now-said >= int64(turnedEvery)) && g.turnedSaid.CompareAndSwap(said, now) {
+		g.log.Warn("connections of clients are closed at once, because as many are open as the gateway takes; counted by fairlead_gateway_turned_away_connections_total",
+			"connections", g.cfg.MaxConnections, "try", "fewer clients, or a larger --max-connections")
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -225,8 +227,27 @@ func TestSilentClientsAreClosed(t *testing.T) {
 	}
 }
 
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
 func TestConnectionsAreBounded(t *testing.T) {
-	g, addr := start(t, Config{MaxConnections: 2})
+	var log lockedBuffer
+	g, addr := start(t, Config{MaxConnections: 2, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err := g.Apply(simple("h", Backend{Name: "b", Handler: http.HandlerFunc(tell)})); err != nil {
 		t.Fatal(err)
 	}
@@ -248,6 +269,14 @@ func TestConnectionsAreBounded(t *testing.T) {
 	defer third.Close()
 	if !ok1 || !ok2 || ok3 {
 		t.Errorf("served %v %v %v, want the third turned away", ok1, ok2, ok3)
+	}
+	if fourth, ok := open(); ok {
+		t.Error("a fourth is served")
+	} else {
+		fourth.Close()
+	}
+	if n := strings.Count(log.String(), "connections=2"); n != 1 {
+		t.Errorf("the log says %d times that connections are turned away: %s", n, log.String())
 	}
 	first.Close()
 	waitFor(t, "a place to be free", func() bool {
