@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"fmt"
+	"net"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,6 +32,15 @@ func fileLimit() (uint64, error) {
 		return 0, fmt.Errorf("reading the limit of open files: %w", err)
 	}
 	return limit.Cur, nil
+}
+
+// bounded is a listener of which few connections are open at the same time, out of the files that the gateway leaves; more wait to be accepted.
+func bounded(listener net.Listener) net.Listener {
+	files, err := fileLimit()
+	if err != nil {
+		files = filesKept
+	}
+	return netutil.LimitListener(listener, int(min(files/16, connectionsFew))) //nolint:gosec // small
 }
 
 // maxConnections is how many connections of clients the gateway takes, given how many files this process may open.

@@ -1,8 +1,13 @@
 package daemon
 
 import (
+	"context"
+	"net"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // TestConnectionsWithin holds that connections, each with another to an instance, leave files to everything else.
@@ -11,6 +16,52 @@ func TestConnectionsWithin(t *testing.T) {
 		if got := connectionsWithin(files); got != want {
 			t.Errorf("%d files: %d connections, want %d", files, got, want)
 		}
+	}
+}
+
+// TestBounded holds that a connection too many waits until another ends, and is served then.
+func TestBounded(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := fileLimit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := int(min(files/16, connectionsFew))
+	server := newWebServer("test", bounded(inner), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	serving.Go(func() { _ = server.run(ctx, func() {}) })
+	defer cancel()
+	idle := make([]net.Conn, 0, most)
+	for range most {
+		conn, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		idle = append(idle, conn)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		response, err := http.Get("http://" + inner.Addr().String())
+		if err == nil {
+			err = response.Body.Close()
+		}
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		t.Errorf("one more than %d connections is answered: %v", most, err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	idle[0].Close()
+	if err := <-answered; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -91,7 +91,7 @@ func (w *wiring) wireMetrics() error {
 		return err
 	}
 	w.addresses.Metrics = listener.Addr().String()
-	w.parts.add("metrics", shortDrain, newWebServer("metrics", listener, newMetricsHandler(w.registry, w.settings.Pprof), time.Second).run)
+	w.parts.add("metrics", shortDrain, newWebServer("metrics", bounded(listener), newMetricsHandler(w.registry, w.settings.Pprof), time.Second).run)
 	return nil
 }
 
@@ -129,7 +129,7 @@ func (w *wiring) wireImages() error {
 		return errors.Join(w.images.Run(ctx, ready), w.images.Close())
 	})
 	if listener != nil {
-		w.parts.add("registry", w.settings.Drain, newWebServer("registry", listener, w.images.Handler(), w.settings.Drain).run, "images")
+		w.parts.add("registry", w.settings.Drain, newWebServer("registry", bounded(listener), w.images.Handler(), w.settings.Drain).run, "images")
 	}
 	return nil
 }

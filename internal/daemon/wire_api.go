@@ -28,7 +28,7 @@ func (w *wiring) wireAPI() error {
 		return err
 	}
 	w.server, err = api.New(api.Config{
-		Dir: w.path("api"), Kubeconfig: w.Kubeconfig(), Etcd: w.objects.Endpoint(), Listener: listener,
+		Dir: w.path("api"), Kubeconfig: w.Kubeconfig(), Etcd: w.objects.Endpoint(), Listener: bounded(listener),
 		Definitions: knative.Definitions(), Converters: map[types.NamespacedName]api.Converter{
 			{Namespace: knative.ConversionNamespace, Name: knative.ConversionService}: knative.Convert,
 		}, Seeds: knative.SeedConfigMaps(), Namespaces: namespaces,
