@@ -211,9 +211,9 @@ func (c *Controller) routeIngress(ctx context.Context, route *v1.Route, config *
 		}
 		if !apierrs.IsAlreadyExists(err) {
 			c.events.Eventf(route, corev1.EventTypeWarning, "CreationFailed", "Failed to create Ingress: %v", err)
-			return nil, nil, fmt.Errorf("creating ingress %q: %w", name, err)
+		} else if there, getErr := client.Get(ctx, name, metav1.GetOptions{}); getErr == nil {
+			ingress, err = there, nil
 		}
-		ingress, err = client.Get(ctx, name, metav1.GetOptions{})
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading ingress %q: %w", name, err)
