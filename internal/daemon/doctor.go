@@ -125,12 +125,12 @@ func kernelVersion(release string) (major, minor int, valid bool) {
 	if digits < 0 {
 		digits = len(rest)
 	}
-	major, errMajor := strconv.Atoi(first)
-	minor, errMinor := strconv.Atoi(rest[:digits])
+	high, errMajor := strconv.ParseUint(first, 10, 31)
+	low, errMinor := strconv.ParseUint(rest[:digits], 10, 31)
 	if errMajor != nil || errMinor != nil {
 		return 0, 0, false
 	}
-	return major, minor, true
+	return int(high), int(low), true
 }
 
 func (h host) checkCgroups() []Finding {

@@ -139,6 +139,7 @@ func TestDoctorNamesBusyPort(t *testing.T) {
 
 func FuzzKernelVersion(f *testing.F) {
 	f.Add("6.1.0-13-amd64")
+	f.Add("-1.0")
 	f.Add("5")
 	f.Fuzz(func(t *testing.T, release string) {
 		if major, minor, valid := kernelVersion(release); !valid && (major != 0 || minor != 0) || major < 0 || minor < 0 {

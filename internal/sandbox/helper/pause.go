@@ -152,7 +152,7 @@ func parseStat(line string) (proc, bool) {
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(line[:open]))
 	fields := strings.Fields(line[end+1:])
-	if err != nil || len(fields) < 2 || len(fields[0]) != 1 {
+	if err != nil || len(fields) < 2 || len(fields[0]) != 1 || fields[0][0] < 'A' {
 		return proc{}, false
 	}
 	parent, err := strconv.Atoi(fields[1])

@@ -7,6 +7,7 @@ func FuzzStat(f *testing.F) {
 	f.Add("12 ((sd-pam)) S 11 x")
 	f.Add("(")
 	f.Add(") 1 (")
+	f.Add("0()\x00 0")
 	f.Fuzz(func(t *testing.T, line string) {
 		if p, ok := parseStat(line); ok && p.state == 0 {
 			t.Errorf("%q gives %+v", line, p)
