@@ -24,13 +24,16 @@ type drivers struct {
 	binaries  map[string]string
 }
 
-// LookPath finds a program as exec.LookPath does, and also where an ordinary user's PATH does not lead: Debian has runc in /usr/sbin.
+// systemDirs are where Debian has programs of the system, and an ordinary user's PATH does not lead.
+var systemDirs = []string{"/usr/local/sbin", "/usr/sbin", "/sbin"}
+
+// LookPath finds a program as exec.LookPath does, and also among those of the system: Debian has runc in /usr/sbin.
 func LookPath(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {
 		return path, nil
 	}
-	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
+	for _, dir := range systemDirs {
 		if found, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
 			return found, nil
 		}

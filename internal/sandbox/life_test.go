@@ -140,6 +140,7 @@ func TestMissingRuntime(t *testing.T) {
 	needRoot(t)
 	spec := web(t) // built before the compiler is hidden
 	t.Setenv("PATH", t.TempDir())
+	sandbox.HideSystemPrograms(t)
 	if _, err := sandbox.New(sandbox.Config{Dir: t.TempDir()}); !errors.Is(err, sandbox.ErrRuntimeMissing) {
 		t.Errorf("without any runtime: %v", err)
 	}
