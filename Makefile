@@ -11,8 +11,8 @@ PREFIX    ?= /usr/local
 CHURN     ?= 200000
 RERUN     ?= 0
 
-# What the tests of one package may take. The end-to-end tests take five minutes on two quiet cores, and each of them bounds its own waits.
-TIMEOUT   ?= 30m
+# What the tests of one package may take. The end-to-end tests take six minutes on two quiet cores; each bounds its own waits.
+TIMEOUT   ?= 20m
 
 # Everything is compiled as the shipped program is, so that its dependencies are compiled once, which takes minutes, and not once more for the tests.
 export CGO_ENABLED ?= 0
