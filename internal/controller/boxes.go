@@ -114,7 +114,7 @@ func (b *boxSet) makeBox(ctx context.Context, p *plan, id identity) (box, error)
 	t.serving = userPort(rev)
 	t.h2c = rev.GetProtocol() == networking.ProtocolH2C
 	t.digests = p.digests
-	return b.create(ctx, t, map[string]string{
+	made, err := b.create(ctx, t, map[string]string{
 		labelNamespace: rev.Namespace,
 		labelService:   serviceOf(rev),
 		labelRevision:  rev.Name,
@@ -125,6 +125,10 @@ func (b *boxSet) makeBox(ctx context.Context, p *plan, id identity) (box, error)
 		labelVersion:   p.version,
 		labelPort:      strconv.Itoa(int(t.serving)),
 	})
+	if err != nil {
+		return nil, err // and not a box that is nil
+	}
+	return made, nil
 }
 
 func podMeta(p *plan, id identity) metav1.ObjectMeta {

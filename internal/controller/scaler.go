@@ -188,7 +188,7 @@ func (s *scaler) finish(cancel context.CancelFunc) {
 	for {
 		select {
 		case e := <-s.events:
-			if e.kind == eventMade && e.box != nil && s.retired.Load() {
+			if e.kind == eventMade && e.err == nil && s.retired.Load() {
 				s.stopUnheard(e.box)
 			}
 		case <-joined:

@@ -43,7 +43,7 @@ func (m *machine) makeBox(ctx context.Context, _ *plan, id identity) (box, error
 	select {
 	case <-time.After(create):
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return (*fakeBox)(nil), ctx.Err() // nil, but not the nil of the interface
 	}
 	if refuse != nil {
 		return nil, refuse
@@ -529,6 +529,22 @@ func TestScalerRetires(t *testing.T) {
 			t.Errorf("capacity was not given back: %+v", used)
 		}
 		b.stop()
+	})
+}
+
+// TestScalerRetiresWhileItMakes holds that the end of the daemon bears a creation that is cut off by it, of a revision that is deleted.
+func TestScalerRetiresWhileItMakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := idleBench(t, map[string]string{"autoscaling.knative.dev/min-scale": "1"}, nil)
+		b.machine.create = time.Hour
+		b.begin()
+		time.Sleep(time.Second)
+		b.retire()
+		time.Sleep(time.Second)
+		b.stop()
+		if n := b.machine.made; n != 0 {
+			t.Errorf("%d instances were made", n)
+		}
 	})
 }
 

@@ -30,6 +30,7 @@ type setup struct {
 	binary, program string
 	rate            int           // requests per second of a steady load; one from zero grows to three times that
 	duration        time.Duration // of each stage
+	only            string        // the one service that is measured, "" is all
 }
 
 func main() {
@@ -38,7 +39,9 @@ func main() {
 	flag.StringVar(&s.program, "program", "test/marks/testdata/sleeper", "folder with the program to run")
 	flag.IntVar(&s.rate, "rate", 1000, "requests per second; a load from zero grows to three times that")
 	flag.DurationVar(&s.duration, "duration", 30*time.Second, "how long each rate is kept")
+	only := flag.String("only", "", "the one service that is measured: steady, steady-10, grown or rolled; empty is all")
 	flag.Parse()
+	s.only = *only
 	log.SetFlags(0)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -65,7 +68,11 @@ func measure(ctx context.Context, out io.Writer, s setup) (err error) {
 	if err := h.Start(ctx); err != nil {
 		return fmt.Errorf("%w\n%s", err, h.Logged())
 	}
-	defer func() { err = errors.Join(err, h.End(syscall.SIGTERM)) }()
+	defer func() {
+		if err = errors.Join(err, h.End(syscall.SIGTERM)); err != nil {
+			err = fmt.Errorf("%w\n%s", err, h.Logged())
+		}
+	}()
 	soon := []byte(`{"data":{"scale-to-zero-grace-period":"6s"}}`) // who measures from zero waits less for it
 	if _, err := h.Kube.CoreV1().ConfigMaps("knative-serving").Patch(ctx, "config-autoscaler", types.MergePatchType, soon, metav1.PatchOptions{}); err != nil {
 		return err
@@ -80,6 +87,9 @@ func measure(ctx context.Context, out io.Writer, s setup) (err error) {
 	fmt.Fprintf(out, "# %d processors, %s, the program takes 100 ms\n\n| | requests | failed | instances | p50 | p95 | p99 | most | limit of p95 |\n|---|---|---|---|---|---|---|---|---|\n",
 		runtime.NumCPU(), runtime.Version())
 	for _, m := range marks(s) {
+		if s.only != "" && s.only != m.name {
+			continue
+		}
 		r, instances, err := h.run(ctx, m)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.what, err)
