@@ -39,7 +39,7 @@ func (u *upper) checkNames(ctx context.Context, p *project.Project) error {
 		name := p.Workloads[i].Name
 		service, err := u.session.serving.ServingV1().Services(u.target.namespace).Get(ctx, name, metav1.GetOptions{})
 		if err == nil {
-			err = ours(p, "service", service)
+			err = ours(p, "ksvc", service)
 		}
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("%s: service %s: %w", p.File, name, err)
@@ -55,8 +55,8 @@ func (u *upper) checkNames(ctx context.Context, p *project.Project) error {
 	return nil
 }
 
-// ours says whether an object is of this project.
-func ours(p *project.Project, kind string, there metav1.Object) error {
+// ours says whether an object, of a resource that commands know by this name, is of this project.
+func ours(p *project.Project, resource string, there metav1.Object) error {
 	owner := there.GetLabels()[project.LabelProject]
 	if owner == p.Name {
 		return nil
@@ -65,7 +65,6 @@ func ours(p *project.Project, kind string, there metav1.Object) error {
 	if owner != "" {
 		whose = "made by project " + owner
 	}
-	word := map[string]string{"service": "ksvc", "pod": "pod"}[kind]
 	return withTry(fmt.Errorf("it is there already, %s", whose),
-		"--namespace with one for this project, another name, or fairlead delete %s %s first", word, there.GetName())
+		"--namespace with one for this project, another name, or fairlead delete %s %s first", resource, there.GetName())
 }

@@ -6,11 +6,11 @@ import (
 
 	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-dev/fairlead/internal/gateway"
 )
 
 const (
-	// connectionsAtMost is how many connections of clients the gateway takes at the same time where files allow it and nothing is set.
-	connectionsAtMost = 16_384
 	// connectionsFew is below what a machine is told to have too few.
 	connectionsFew = 1024
 	// filesKept are the open files that connections may not take: the store, which cannot go on without, images, the API, instances.
@@ -22,7 +22,7 @@ const (
 // connectionsWithin is how many connections of clients a process takes that may open so many files: each request takes one more, to its instance.
 func connectionsWithin(files uint64) int {
 	kept := min(files/2, filesKept)
-	return int(min((files-kept)/2, connectionsAtMost)) //nolint:gosec // small
+	return int(min((files-kept)/2, gateway.DefaultMaxConnections)) //nolint:gosec // small
 }
 
 // fileLimit is how many files this process may have open. Go has raised the limit as far as it may.

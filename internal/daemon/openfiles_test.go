@@ -8,11 +8,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/gateway"
 )
 
 // TestConnectionsWithin holds that connections, each with another to an instance, leave files to everything else.
 func TestConnectionsWithin(t *testing.T) {
-	for files, want := range map[uint64]int{256: 64, 1024: 256, 4096: 1024, 20_000: 7952, 65_536: connectionsAtMost, 1 << 20: connectionsAtMost, 1 << 63: connectionsAtMost} {
+	for files, want := range map[uint64]int{256: 64, 1024: 256, 4096: 1024, 20_000: 7952, 65_536: gateway.DefaultMaxConnections, 1 << 20: gateway.DefaultMaxConnections, 1 << 63: gateway.DefaultMaxConnections} {
 		if got := connectionsWithin(files); got != want {
 			t.Errorf("%d files: %d connections, want %d", files, got, want)
 		}

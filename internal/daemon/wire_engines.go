@@ -102,7 +102,7 @@ func (w *wiring) connections() (int, error) {
 		return 0, err
 	}
 	most, err := w.settings.maxConnections(files)
-	if err == nil && w.settings.MaxConnections == 0 && most < connectionsAtMost {
+	if err == nil && w.settings.MaxConnections == 0 && most < gateway.DefaultMaxConnections {
 		w.logger.Info("the gateway takes fewer connections at the same time than it could with more open files", "component", "gateway",
 			"connections", most, "files", files, "try", moreFiles)
 	}

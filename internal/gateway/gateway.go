@@ -18,6 +18,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// DefaultMaxConnections is Config.MaxConnections where it is not set.
+const DefaultMaxConnections = 16_384
+
 // Config is what a gateway is made of. Only one of HTTP and Listeners is needed.
 type Config struct {
 	// HTTP and HTTPS are addresses to listen on: HTTP/1.1 and HTTP/2 with prior knowledge, and the same over TLS.
@@ -30,7 +33,7 @@ type Config struct {
 	TLS TLS
 	// HeaderTimeout is how long a client may take to send the header of a request; 0 means 10 s.
 	HeaderTimeout time.Duration
-	// MaxConnections from clients at once, over all listeners; further ones are closed at once. 0 means 16,384.
+	// MaxConnections from clients at once, over all listeners; further ones are closed at once. 0 means DefaultMaxConnections.
 	MaxConnections int
 	// Wake is called when requests begin to wait: for an instance, or for a slot on the instances there are. It must not block.
 	Wake func(backend string)
@@ -104,7 +107,7 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.HeaderTimeout = 10 * time.Second
 	}
 	if cfg.MaxConnections == 0 {
-		cfg.MaxConnections = 16_384
+		cfg.MaxConnections = DefaultMaxConnections
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Logger, backends: map[string]*backend{}, inside: newHandover(), passed: newHandover()}
 	g.conns.open, g.connsIn.open = map[*conn]struct{}{}, map[*conn]struct{}{}
